@@ -1,0 +1,1 @@
+"""Values and rules: areas, grid, lattices, layers, recipes, plans, encodings. No I/O."""

@@ -1,0 +1,221 @@
+"""The plan: chips, layers, items and units of work. Metadata only, no pixels."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from m3leo_prep.core.area import Area
+from m3leo_prep.core.grid import GRID_VERSION, Cells, Grid
+from m3leo_prep.core.layer import Layer
+from m3leo_prep.core.raster import Item, Slot
+from m3leo_prep.core.recipe import Recipe
+
+FORMAT_VERSION = "1.0"
+"""Of the format on disk; a reader refuses a newer major version."""
+NOT_IN_DIGEST = frozenset({"path"})
+"""Source options that say where files are, not what is in them: items carry their own id and version."""
+
+
+def digest_of(value: Any) -> str:
+    """Return the SHA-256 of a JSON value in canonical form (sorted keys, no spaces)."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSpec:
+    """How to make a layer's source again, anywhere: it pickles, the source need not."""
+
+    name: str
+    options: Mapping[str, Any]
+    base: str = ""
+    """Folder that relative paths and ``./my_source.py`` start from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One layer x one shard index: the unit of work, of retry and of commit."""
+
+    layer: str
+    chip_shard: int
+    slot_shard: int
+    first_row: int
+    last_row: int
+    """One beyond the last row that exists."""
+    first_slot: int
+    last_slot: int
+
+    @property
+    def id(self) -> str:
+        """Stable name, also of its ledger record."""
+        return f"{self.layer}/{self.chip_shard}/{self.slot_shard}"
+
+
+@dataclass(frozen=True, slots=True)
+class LayerPlan:
+    """A layer, where its pixels come from, and the items that may hold them."""
+
+    layer: Layer
+    source: SourceSpec
+    source_version: str
+    op_versions: Mapping[str, int]
+    """Version of each operation that makes this layer's pixels."""
+    items: tuple[Item, ...]
+    licence: str = "unknown"
+    citation: str = ""
+    pitch: float | None = None
+    """Native pixel size in metres, for messages."""
+
+    def settings(self) -> dict[str, Any]:
+        """Return everything but chips, slots and items that decides the stored bytes, as JSON values."""
+        layer = self.layer
+        return {
+            "format": FORMAT_VERSION,
+            "grid": GRID_VERSION,
+            "layer": layer.name,
+            "pitch": layer.pitch,
+            "size": layer.size,
+            "chunk_slots": layer.chunk_slots,
+            "source": self.source.name,
+            "options": {k: v for k, v in self.source.options.items() if k not in NOT_IN_DIGEST},
+            "source_version": self.source_version,
+            "ops": dict(self.op_versions),
+            "arrays": [
+                {
+                    "name": array.variable.name,
+                    "kind": array.variable.kind,
+                    "bands": list(array.variable.bands),
+                    "method": array.method,
+                    "statistic": array.statistic,
+                    "band_chunk": array.band_chunk,
+                    "encoding": {
+                        "dtype": array.encoding.dtype,
+                        "fill": array.encoding.fill,
+                        "scale": array.encoding.scale,
+                        "transform": array.encoding.transform,
+                        "range": [str(array.encoding.valid_min), str(array.encoding.valid_max)],
+                    },
+                }
+                for array in layer.arrays
+            ],
+        }
+
+    def units(self, n_chips: int) -> Iterator[Unit]:
+        """Yield the units of this layer, slots outermost, so that neighbours of one slot run together."""
+        layer = self.layer
+        for t in range(layer.n_slot_shards):
+            first_slot = t * layer.shard_slots
+            last_slot = min(first_slot + layer.shard_slots, len(layer.slots))
+            for i in range(math.ceil(n_chips / layer.shard_chips)):
+                first = i * layer.shard_chips
+                last = min(first + layer.shard_chips, n_chips)
+                yield Unit(layer.name, i, t, first, last, first_slot, last_slot)
+
+    def raw_bytes(self, n_chips: int) -> int:
+        """Return the uncompressed size of the layer's pixels."""
+        per_slot = sum(a.n_bands * a.itemsize for a in self.layer.arrays) * self.layer.size**2
+        return per_slot * len(self.layer.slots) * n_chips
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What will be built: frozen in the dataset before the first pixel."""
+
+    recipe: Recipe
+    area: Area
+    grid: Grid
+    cells: Cells
+    """Row = array row. Sorted by zone and Z-order; growth appends."""
+    layers: tuple[LayerPlan, ...]
+    warnings: tuple[str, ...] = field(default=())
+
+    def layer(self, name: str) -> LayerPlan:
+        """Return the plan of one layer (KeyError if there is none)."""
+        return next(plan for plan in self.layers if plan.layer.name == name)
+
+    def units(self, layers: frozenset[str] | None = None) -> Iterator[Unit]:
+        """Yield all units, or those of some layers."""
+        for plan in self.layers:
+            if layers is None or plan.layer.name in layers:
+                yield from plan.units(len(self.cells))
+
+    def estimate(self) -> Estimate:
+        """Return what building this will take."""
+        n = len(self.cells)
+        rows = []
+        for plan in self.layers:
+            files = sum(1 for _ in plan.units(n)) * len(plan.layer.arrays)
+            rows.append(
+                LayerEstimate(
+                    plan.layer.name,
+                    len(plan.items),
+                    len(plan.layer.slots),
+                    plan.raw_bytes(n),
+                    files,
+                    plan.layer.size,
+                )
+            )
+        return Estimate(n, tuple(rows))
+
+
+@dataclass(frozen=True, slots=True)
+class LayerEstimate:
+    """Cost of one layer."""
+
+    layer: str
+    items: int
+    slots: int
+    raw_bytes: int
+    files: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Cost of a plan."""
+
+    chips: int
+    layers: tuple[LayerEstimate, ...]
+
+    @property
+    def raw_bytes(self) -> int:
+        """Uncompressed bytes: an upper bound of what is written."""
+        return sum(row.raw_bytes for row in self.layers)
+
+    @property
+    def files(self) -> int:
+        """Shards, at most."""
+        return sum(row.files for row in self.layers)
+
+
+def chip_digests(
+    ids: list[str], settings_digest: str, slots: tuple[Slot, ...], items: list[list[list[Item]]]
+) -> NDArray[np.uint8]:
+    """Return (chip, 16) digests: what one chip of a unit is made of.
+
+    Args:
+        ids: chip ids.
+        settings_digest: of the layer.
+        slots: of the unit.
+        items: per chip, per slot, the items that may reach it.
+    """
+    spans = [(slot.label, str(slot.start), str(slot.end)) for slot in slots]
+    head = hashlib.sha256(f"{settings_digest}{spans}".encode())
+    digests = []
+    for chip_id, per_slot in zip(ids, items, strict=True):
+        one = head.copy()
+        one.update(chip_id.encode())
+        for slot_items in per_slot:
+            for item in slot_items:
+                one.update(f"\x00{item.id}\x01{item.version}".encode())
+            one.update(b"\x02")
+        digests.append(one.digest()[:16])
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16)

@@ -1,0 +1,159 @@
+"""What travels from a source to a chip: variables, slots, items, rasters.
+
+Where pixels are is always an ``odc.geo.geobox.GeoBox``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
+    from shapely.geometry.base import BaseGeometry
+
+
+class Kind(StrEnum):
+    """What a number means, which decides how it may be resampled, averaged and encoded."""
+
+    POWER = "power"
+    """Backscatter in linear power (never dB); stored as dB. Values <= 0 are legal (noise removed)."""
+    COHERENCE = "coherence"
+    """Interferometric coherence magnitude, 0...1."""
+    REFLECTANCE = "reflectance"
+    """Surface or top-of-atmosphere reflectance as a fraction; slightly negative is legal."""
+    WRAPPED_PHASE = "wrapped_phase"
+    """Interferometric phase in rad, modulo 2 pi: resampled as a complex number."""
+    UNWRAPPED_PHASE = "unwrapped_phase"
+    """Unwrapped phase in rad: never mixed across connected components."""
+    ANGLE = "angle"
+    """Direction in degrees, 0...360, circular: resampled as a unit vector."""
+    CONTINUOUS = "continuous"
+    """Any smooth quantity: height, temperature, biomass, percent cover."""
+    AMOUNT = "amount"
+    """A total per cell (people, built-up m2): sums are conserved."""
+    CLASSES = "classes"
+    """Category codes: nearest, or the area-weighted majority when coarsened."""
+    BITS = "bits"
+    """Bit flags: nearest, or bitwise or when coarsened."""
+
+
+@dataclass(frozen=True, slots=True)
+class LegendClass:
+    """One class of a categorical variable."""
+
+    code: int
+    name: str
+    color: str = ""
+    """``#rrggbb``, empty if the product has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One array of a layer: bands of the same kind, unit and dtype."""
+
+    name: str
+    kind: Kind
+    bands: tuple[str, ...]
+    unit: str = "1"
+    """Unit of the values that the source returns (``1`` for linear power and fractions)."""
+    long_name: str = ""
+    legend: tuple[LegendClass, ...] = ()
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    """Radiometric identity and whatever else a user must know; JSON values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One step of the time axis, half-open ``[start, end)`` in UTC; static layers have one without times."""
+
+    label: str
+    start: datetime | None = None
+    end: datetime | None = None
+
+    @property
+    def is_static(self) -> bool:
+        """True for the only slot of a layer without a time axis."""
+        return self.start is None
+
+    def contains(self, when: datetime | None) -> bool:
+        """True if ``when`` (UTC) falls into the slot; a static slot takes everything."""
+        if self.start is None or self.end is None:
+            return True
+        return when is not None and self.start <= when < self.end
+
+
+STATIC = Slot("static")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing a source can deliver: a scene, a granule, a tile. Metadata only, never a signed URL."""
+
+    id: str
+    footprint: BaseGeometry
+    """Lon/lat outline of the data."""
+    version: str = ""
+    """Changes when the pixels may have changed: an etag, or size and modification time."""
+    datetime: datetime | None = None
+    """Mid or start of acquisition, UTC; None for undated data."""
+    acquisition: str = ""
+    """Tiles and slices of one satellite pass share it and count once; empty = the item itself."""
+    properties: Mapping[str, str | int | float] = field(default_factory=dict)
+    """``path``, ``orbit_direction``, ``relative_orbit`` ...: what ``read`` needs and provenance keeps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Raster:
+    """Pixels of one item and one variable, on the item's own grid."""
+
+    data: NDArray[Any]
+    """(band, y, x) in the variable's kind and unit; what invalid pixels hold does not matter."""
+    valid: NDArray[np.bool_]
+    """(band, y, x), True where the pixel may be used."""
+    geobox: GeoBox
+    item: Item
+    variable: str
+    """Name of the variable; its bands are all there, in order."""
+    masked: NDArray[np.bool_] | None = None
+    """(y, x), True where the sensor looked but the pixel was discarded (cloud, shadow, layover)."""
+    components: NDArray[np.int32] | None = None
+    """(y, x) connected-component labels of unwrapped phase; no other kind has them."""
+
+    def __post_init__(self) -> None:
+        if self.data.ndim != 3 or self.valid.shape != self.data.shape:
+            msg = f"data {self.data.shape} and valid {self.valid.shape} must both be (band, y, x)"
+            raise ValueError(msg)
+        if self.data.shape[1:] != tuple(self.geobox.shape):
+            msg = f"data {self.data.shape} does not fit its geobox {tuple(self.geobox.shape)}"
+            raise ValueError(msg)
+        if self.masked is not None and self.masked.shape != self.data.shape[1:]:
+            msg = f"masked {self.masked.shape} must be (y, x) = {self.data.shape[1:]}"
+            raise ValueError(msg)
+        if self.components is not None and self.components.shape != self.data.shape[1:]:
+            msg = f"components {self.components.shape} must be (y, x) = {self.data.shape[1:]}"
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceInfo:
+    """What a configured source delivers; it answers without touching pixels."""
+
+    variables: tuple[Variable, ...]
+    version: str
+    """Bumped when the same items would give other pixels; part of every unit's digest."""
+    pitch: float | None = None
+    """Native pixel size in metres, for the choice of the lattice; None = any."""
+    dear_blocks: bool = False
+    """True where decoding re-reads large blocks (JP2): the plan then makes larger units."""
+    is_static: bool = False
+    """True if the source has no times at all."""
+    licence: str = "unknown"
+    citation: str = ""
+    attributes: Mapping[str, Any] = field(default_factory=dict)

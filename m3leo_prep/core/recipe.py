@@ -1,0 +1,201 @@
+"""What a person asks for: the recipe, parsed from YAML with messages that name the line and the key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from m3leo_prep.core.errors import ConfigError
+from m3leo_prep.core.text import near
+
+NAME = r"^[a-z][a-z0-9_]*$"
+Policy = Literal["none", "blocks", "bands", "admin", "region", "random", "geetiles", "file"]
+POLICIES: tuple[str, ...] = get_args(Policy)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GridModel(_Strict):
+    """The chip grid: ``chip_px`` pixels of ``resolution`` metres."""
+
+    chip_px: int = Field(448, ge=1, le=8192)
+    resolution: float = Field(10.0, gt=0)
+    tiling: Literal["utm", "geetiles"] = "utm"
+
+
+class EncodingModel(_Strict):
+    """Overrides of a variable's default stored form."""
+
+    dtype: Literal["uint8", "uint16", "int16", "int32", "float32"]
+    scale: float = Field(1.0, gt=0)
+    fill: int | None = None
+    valid_min: float | None = None
+    valid_max: float | None = None
+
+
+class LayerModel(BaseModel):
+    """One layer: our own keys below; every other key is an option of its source."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    source: str
+    role: Literal["input", "label"] = "input"
+    slots: Any = "static"
+    resolution: float | None = Field(None, gt=0)
+    """Pitch of the lattice in metres; must divide the chip. Default: by the source's native pitch."""
+    resampling: (
+        Literal[
+            "nearest",
+            "bilinear",
+            "cubic",
+            "bspline",
+            "average",
+            "mode",
+            "sum",
+            "complex",
+            "component",
+            "angle",
+            "bitor",
+        ]
+        | None
+    ) = None
+    """Default: by the kind of quantity and the direction (table of the format page)."""
+    statistic: Literal["first", "last", "mean", "median", "min", "max", "count"] | None = None
+    """How several items of one slot become one value. Default: by the kind of quantity."""
+    band_chunk: int | None = Field(None, ge=1)
+    encoding: EncodingModel | None = None
+
+    @field_validator("source", mode="before")
+    @classmethod
+    def _one_source(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            raise ValueError("alternative sources are not built yet: name one source")  # noqa: TRY004  pydantic wants ValueError
+        return value
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the source is constructed with."""
+        return dict(self.model_extra or {})
+
+
+class SplitsModel(_Strict):
+    """How chips are assigned to train, val and test."""
+
+    policy: Policy = "none"
+    block_km: float | Literal["auto"] = "auto"
+    shares: dict[Literal["train", "val", "test"], float] = Field(
+        default_factory=lambda: {"train": 0.6, "val": 0.2, "test": 0.2}
+    )
+    buffer_km: float | Literal["auto"] = "auto"
+    buffer_side: Literal["train", "val", "test"] = "train"
+    seed: int = 42
+    angle: float | None = None
+    n_bands: int | None = None
+    file: str | None = None
+    units: str | None = None
+    regions: dict[str, str] | None = None
+
+
+class Recipe(_Strict):
+    """A validated recipe."""
+
+    name: str = Field(pattern=NAME)
+    description: str = ""
+    grid: GridModel = GridModel()
+    layers: dict[str, LayerModel] = Field(min_length=1)
+    splits: SplitsModel = SplitsModel()
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the recipe with every default written out, as plain YAML values."""
+        return self.model_dump(mode="json")
+
+
+def parse_recipe(text: str, *, where: str = "recipe") -> Recipe:
+    """Return the recipe written in YAML.
+
+    Args:
+        text: the YAML document.
+        where: file name for messages.
+
+    Raises:
+        ConfigError: names the line, the key, and the valid choices.
+    """
+    lines: dict[tuple[str | int, ...], int] = {}
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        raise ConfigError(f"not valid YAML: {error.problem}", where=f"{where}, line {line}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(
+            "a recipe is a mapping with `name:` and `layers:`",
+            where=where,
+            hint="start from recipes/demo.yaml",
+        )
+    _walk(node, (), lines, where)
+    try:
+        recipe = Recipe.model_validate(data)
+    except ValidationError as error:
+        raise _explain(error, lines, where) from None
+    for name in recipe.layers:
+        if not name.isidentifier() or name != name.lower():
+            at = f"{where}, line {lines.get(('layers', name), '?')}"
+            raise ConfigError(f"layer name '{name}' must be lower-case letters, digits and _", where=at)
+    return recipe
+
+
+def _walk(
+    node: Any, path: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int], where: str
+) -> None:
+    """Note the line of every key, and refuse a key written twice (YAML would drop the first silently)."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            here = (*path, key.value)
+            if here in lines:
+                raise ConfigError(
+                    f"the key '{key.value}' stands twice (first on line {lines[here]})",
+                    where=f"{where}, line {key.start_mark.line + 1}",
+                )
+            lines[here] = key.start_mark.line + 1
+            _walk(value, here, lines, where)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            lines[(*path, index)] = value.start_mark.line + 1
+            _walk(value, (*path, index), lines, where)
+
+
+def _explain(error: ValidationError, lines: Mapping[tuple[str | int, ...], int], where: str) -> ConfigError:
+    """Return the first finding of pydantic as a message for a person."""
+    first = error.errors()[0]
+    path = tuple(first["loc"])
+    known = path
+    while known and known not in lines:
+        known = known[:-1]
+    at = f"{where}, line {lines[known]}" if known in lines else where
+    key = ".".join(str(part) for part in path)
+    match first["type"]:
+        case "extra_forbidden":
+            return ConfigError(f"unknown key '{key}'", where=at, hint=near(str(path[-1]), _fields(path)))
+        case "missing":
+            return ConfigError(f"the key '{key}' is missing", where=at)
+        case "literal_error":
+            choices = [c.strip(" '") for c in str(first["ctx"]["expected"]).replace(" or ", ",").split(",")]
+            return ConfigError(
+                f"{key}: {first['input']!r} is not known", where=at, hint=near(str(first["input"]), choices)
+            )
+        case _:
+            return ConfigError(f"{key}: {first['msg']} (found {first['input']!r})", where=at)
+
+
+def _fields(path: tuple[str | int, ...]) -> Iterable[str]:
+    models: dict[str | int, type[BaseModel]] = {"grid": GridModel, "splits": SplitsModel}
+    if len(path) == 1:
+        return Recipe.model_fields
+    model = models.get(path[0])
+    return EncodingModel.model_fields if model is None else model.model_fields

@@ -1,0 +1,1 @@
+"""Arrays in, arrays out: warping, compositing, quality. No I/O."""

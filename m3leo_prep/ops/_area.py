@@ -1,0 +1,280 @@
+"""Kernels that weigh source pixels by the exact area a target pixel covers of them.
+
+A target pixel is the quadrilateral of its four corners, which neighbours share, so no area is lost or counted
+twice. The overlap with every source pixel comes from its edges alone: an edge that crosses a source row adds
+the signed area to its right, and a running sum along the row turns these into covered areas.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba as nb
+import numpy as np
+
+from m3leo_prep.ops._mesh import SHIFT
+from m3leo_prep.ops._point import place
+
+_NOTHING = 1e-9
+"""Covered areas below this (in source pixels) are rounding."""
+_SLIVER = 1e-3
+"""Bits count from pixels that cover at least this share of the target: a sub-pixel shift does not dilate."""
+
+AVERAGE = 0
+SUM = 1
+MODE = 2
+BITOR = 3
+
+_jit = nb.njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
+
+
+@_jit
+def _edge(cover: Any, width: int, xa: float, ya: float, xb: float, yb: float) -> None:
+    """Add one edge to ``cover``: per source row, differences along x of the signed area to its right.
+
+    A piece of height h whose middle lies a share m into its pixel covers h (1 - m) of that pixel and h of all
+    further right. The walk follows the longer axis, so that each step crosses at most one border of the other.
+    """
+    dx, dy = xb - xa, yb - ya
+    if dy == 0:
+        return
+    steep = abs(dy) >= abs(dx)
+    sign = 1.0
+    if (dy if steep else dx) < 0:
+        xa, ya, xb, yb, sign = xb, yb, xa, ya, -1.0
+    x, y = xa, ya
+    if steep:
+        slope = dx / dy
+        for row in range(int(ya), int(yb) + 1):
+            next_y, next_x = row + 1.0, x + slope * (row + 1.0 - y)
+            if next_y >= yb:
+                next_x, next_y = xb, yb
+            height = sign * (next_y - y)
+            near, far = int(x), int(next_x)
+            at = row * width
+            if near != far:
+                border = float(max(near, far))
+                part = height * (border - x) / (next_x - x)
+                before = part * (0.5 * (x + border) - near)
+                cover[at + near] += part - before
+                cover[at + near + 1] += before
+                height, x = height - part, border
+            before = height * (0.5 * (x + next_x) - far)
+            cover[at + far] += height - before
+            cover[at + far + 1] += before
+            x, y = next_x, next_y
+    else:
+        slope = dy / dx
+        for column in range(int(xa), int(xb) + 1):
+            next_x, next_y = column + 1.0, y + slope * (column + 1.0 - x)
+            if next_x >= xb:
+                next_x, next_y = xb, yb
+            near, far = int(y), int(next_y)
+            if near != far:
+                border = float(max(near, far))
+                middle = x + (next_x - x) * (border - y) / (next_y - y)
+                height = sign * (border - y)
+                before = height * (0.5 * (x + middle) - column)
+                cover[near * width + column] += height - before
+                cover[near * width + column + 1] += before
+                x, y = middle, border
+            height = sign * (next_y - y)
+            before = height * (0.5 * (x + next_x) - column)
+            cover[far * width + column] += height - before
+            cover[far * width + column + 1] += before
+            x, y = next_x, next_y
+
+
+@_jit
+def _quad(
+    cover: Any, px0: Any, py0: Any, px1: Any, py1: Any, k: int, base_x: int, base_y: int, nx: int, ny: int
+) -> float:
+    """Write target pixel ``k`` to ``cover``, (ny, nx + 2) flat; return its area.
+
+    The running sum of a row, from left to right, is the area covered of each source pixel.
+    """
+    width = nx + 2
+    unit = 2.0**-SHIFT
+    ax, ay = (px0[k] - base_x) * unit, (py0[k] - base_y) * unit
+    bx, by = (px0[k + 1] - base_x) * unit, (py0[k + 1] - base_y) * unit
+    cx, cy = (px1[k + 1] - base_x) * unit, (py1[k + 1] - base_y) * unit
+    dx, dy = (px1[k] - base_x) * unit, (py1[k] - base_y) * unit
+    area = 0.5 * ((cx - ax) * (by - dy) - (bx - dx) * (cy - ay))
+    if nx == 1 and ny == 1:
+        cover[0] = abs(area)
+        return abs(area)
+    for m in range(width * ny):
+        cover[m] = 0.0
+    if area > 0:
+        _edge(cover, width, ax, ay, bx, by)
+        _edge(cover, width, bx, by, cx, cy)
+        _edge(cover, width, cx, cy, dx, dy)
+        _edge(cover, width, dx, dy, ax, ay)
+    else:
+        _edge(cover, width, bx, by, ax, ay)
+        _edge(cover, width, cx, cy, bx, by)
+        _edge(cover, width, dx, dy, cx, cy)
+        _edge(cover, width, ax, ay, dx, dy)
+    return abs(area)
+
+
+@_jit
+def average(
+    src: Any,
+    labels: Any,
+    u: Any,
+    v: Any,
+    good: Any,
+    kind: int,
+    step: int,
+    row: int,
+    col: int,
+    min_weight: float,
+    out: Any,
+    ok: Any,
+) -> None:
+    """Fill ``out`` and ``ok`` with the area-weighted mean or, for ``SUM``, the total.
+
+    With ``labels`` (y, x) not empty, only pixels with the label under the target's centre count.
+    """
+    bands, height, width = src.shape
+    rows, cols = out.shape[1:]
+    nan = src.dtype.type(np.nan)
+    px0, py0 = np.empty(step + 1, np.int64), np.empty(step + 1, np.int64)
+    px1, py1 = np.empty(step + 1, np.int64), np.empty(step + 1, np.int64)
+    pxc, pyc = np.empty(step, np.int64), np.empty(step, np.int64)
+    cover = np.empty(64)
+    for cell_row in range(good.shape[0]):
+        for cell_col in range(good.shape[1]):
+            j0 = max(0, cell_col * step - col)
+            n = min(cols, (cell_col + 1) * step - col) - j0
+            t_col = 2 * (j0 + col - cell_col * step)
+            for i in range(max(0, cell_row * step - row), min(rows, (cell_row + 1) * step - row)):
+                out[:, i, j0 : j0 + n] = nan
+                ok[:, i, j0 : j0 + n] = False
+                if not good[cell_row, cell_col]:
+                    continue
+                t_row = 2 * (i + row - cell_row * step)
+                place(u, cell_row, cell_col, step, t_row, t_col, n + 1, px0)
+                place(v, cell_row, cell_col, step, t_row, t_col, n + 1, py0)
+                place(u, cell_row, cell_col, step, t_row + 2, t_col, n + 1, px1)
+                place(v, cell_row, cell_col, step, t_row + 2, t_col, n + 1, py1)
+                if labels.size:
+                    place(u, cell_row, cell_col, step, t_row + 1, t_col + 1, n, pxc)
+                    place(v, cell_row, cell_col, step, t_row + 1, t_col + 1, n, pyc)
+                for k in range(n):
+                    x0 = min(px0[k], px0[k + 1], px1[k], px1[k + 1]) >> SHIFT
+                    y0 = min(py0[k], py0[k + 1], py1[k], py1[k + 1]) >> SHIFT
+                    nx = (max(px0[k], px0[k + 1], px1[k], px1[k + 1]) >> SHIFT) - x0 + 1
+                    ny = (max(py0[k], py0[k + 1], py1[k], py1[k + 1]) >> SHIFT) - y0 + 1
+                    if x0 >= width or y0 >= height or x0 + nx <= 0 or y0 + ny <= 0:
+                        continue
+                    if cover.size < (nx + 2) * ny:
+                        cover = np.empty(2 * (nx + 2) * ny)
+                    whole = _quad(cover, px0, py0, px1, py1, k, x0 << SHIFT, y0 << SHIFT, nx, ny)
+                    label = np.int64(0)
+                    if labels.size:
+                        x, y = pxc[k] >> SHIFT, pyc[k] >> SHIFT
+                        if not (0 <= x < width and 0 <= y < height):
+                            continue
+                        label = np.int64(labels[y, x])
+                    for b in range(bands):
+                        if labels.size and not np.isfinite(src[b, y, x]):
+                            continue
+                        total, weight = 0.0, 0.0
+                        for m in range(max(0, -y0), min(ny, height - y0)):
+                            at, covered = m * (nx + 2), 0.0
+                            for c in range(min(nx, width - x0)):
+                                covered += cover[at + c]
+                                if x0 + c < 0:
+                                    continue
+                                value = src[b, y0 + m, x0 + c]
+                                if np.isfinite(value) and (
+                                    labels.size == 0 or labels[y0 + m, x0 + c] == label
+                                ):
+                                    total += covered * value
+                                    weight += covered
+                        if weight > _NOTHING and weight >= min_weight * whole:
+                            out[b, i, j0 + k] = total if kind == SUM else total / weight
+                            ok[b, i, j0 + k] = True
+
+
+@_jit
+def codes(
+    src: Any,
+    valid: Any,
+    lowest: int,
+    table: Any,
+    u: Any,
+    v: Any,
+    good: Any,
+    kind: int,
+    step: int,
+    row: int,
+    col: int,
+    min_weight: float,
+    out: Any,
+    ok: Any,
+) -> None:
+    """Fill ``out`` and ``ok`` with the code that covers most, the lowest of equals, or with the bits of all.
+
+    ``table`` holds a zero for each code from ``lowest`` on, and does so again at the end.
+    """
+    bands, height, width = src.shape
+    rows, cols = out.shape[1:]
+    px0, py0 = np.empty(step + 1, np.int64), np.empty(step + 1, np.int64)
+    px1, py1 = np.empty(step + 1, np.int64), np.empty(step + 1, np.int64)
+    cover, seen = np.empty(64), np.empty(64, np.int64)
+    for cell_row in range(good.shape[0]):
+        for cell_col in range(good.shape[1]):
+            j0 = max(0, cell_col * step - col)
+            n = min(cols, (cell_col + 1) * step - col) - j0
+            t_col = 2 * (j0 + col - cell_col * step)
+            for i in range(max(0, cell_row * step - row), min(rows, (cell_row + 1) * step - row)):
+                out[:, i, j0 : j0 + n] = 0
+                ok[:, i, j0 : j0 + n] = False
+                if not good[cell_row, cell_col]:
+                    continue
+                t_row = 2 * (i + row - cell_row * step)
+                place(u, cell_row, cell_col, step, t_row, t_col, n + 1, px0)
+                place(v, cell_row, cell_col, step, t_row, t_col, n + 1, py0)
+                place(u, cell_row, cell_col, step, t_row + 2, t_col, n + 1, px1)
+                place(v, cell_row, cell_col, step, t_row + 2, t_col, n + 1, py1)
+                for k in range(n):
+                    x0 = min(px0[k], px0[k + 1], px1[k], px1[k + 1]) >> SHIFT
+                    y0 = min(py0[k], py0[k + 1], py1[k], py1[k + 1]) >> SHIFT
+                    nx = (max(px0[k], px0[k + 1], px1[k], px1[k + 1]) >> SHIFT) - x0 + 1
+                    ny = (max(py0[k], py0[k + 1], py1[k], py1[k + 1]) >> SHIFT) - y0 + 1
+                    if x0 >= width or y0 >= height or x0 + nx <= 0 or y0 + ny <= 0:
+                        continue
+                    if cover.size < (nx + 2) * ny:
+                        cover, seen = np.empty(2 * (nx + 2) * ny), np.empty(2 * (nx + 2) * ny, np.int64)
+                    whole = _quad(cover, px0, py0, px1, py1, k, x0 << SHIFT, y0 << SHIFT, nx, ny)
+                    for b in range(bands):
+                        count, weight, bits = 0, 0.0, src.dtype.type(0)
+                        for m in range(max(0, -y0), min(ny, height - y0)):
+                            at, covered = m * (nx + 2), 0.0
+                            for c in range(min(nx, width - x0)):
+                                covered += cover[at + c]
+                                if covered <= _NOTHING or x0 + c < 0 or not valid[b, y0 + m, x0 + c]:
+                                    continue
+                                weight += covered
+                                code = src[b, y0 + m, x0 + c]
+                                if kind == MODE:
+                                    slot = np.int64(code) - lowest
+                                    if table[slot] == 0.0:
+                                        seen[count] = slot
+                                        count += 1
+                                    table[slot] += covered
+                                elif covered >= _SLIVER * whole:
+                                    bits |= code
+                        most, slot = 0.0, np.int64(0)
+                        for m in range(count):
+                            # Equal shares differ by rounding only: the lowest code wins.
+                            share = table[seen[m]]
+                            if share > most + _NOTHING or (share > most - _NOTHING and seen[m] < slot):
+                                most, slot = share, seen[m]
+                            table[seen[m]] = 0.0
+                        if weight > _NOTHING and weight >= min_weight * whole:
+                            out[b, i, j0 + k] = slot + lowest if kind == MODE else bits
+                            ok[b, i, j0 + k] = True

@@ -1,0 +1,231 @@
+"""The build state inside a dataset folder: the frozen plan, so that a resumed build asks no catalogue again.
+
+DATASET/.m3leo/plan/plan.json           recipe, area, layers as resolved
+DATASET/.m3leo/plan/cells.parquet       the chips, in row order
+DATASET/.m3leo/plan/items-<layer>.parquet
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import shapely
+
+from m3leo_prep.blobs.local import LocalBlobs
+from m3leo_prep.core.area import Area
+from m3leo_prep.core.encoding import Encoding
+from m3leo_prep.core.errors import StoreError
+from m3leo_prep.core.grid import Cells, Grid
+from m3leo_prep.core.layer import Array, Layer
+from m3leo_prep.core.plan import FORMAT_VERSION, LayerPlan, Plan, SourceSpec
+from m3leo_prep.core.raster import Item, Kind, LegendClass, Slot, Variable
+from m3leo_prep.core.recipe import Recipe
+from m3leo_prep.store.ledger import Ledger
+from m3leo_prep.store.tables import read_table, write_table
+from m3leo_prep.store.zarr_array import to_json
+
+STATE = ".m3leo"
+PLAN = f"{STATE}/plan/plan.json"
+
+
+class DatasetFolder:
+    """One dataset on a local disk: its blobs, its ledger and its frozen plan."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.blobs = LocalBlobs(path)
+        self.ledger = Ledger(path / STATE / "ledger")
+
+    @property
+    def state(self) -> Path:
+        """The folder of the build state."""
+        return self.path / STATE
+
+    @property
+    def manifest(self) -> dict[str, Any] | None:
+        """The manifest, or None before the first ``finalize``."""
+        try:
+            made: dict[str, Any] = json.loads(self.blobs.get("manifest.json"))
+        except FileNotFoundError:
+            return None
+        return made
+
+    def check_usable(self) -> None:
+        """Refuse a folder that holds anything but a dataset of ours.
+
+        Raises:
+            StoreError: it is a file, or a folder with other things in it.
+        """
+        if not self.path.exists():
+            return
+        if not self.path.is_dir():
+            raise StoreError(f"{self.path} is a file", hint="give a folder as --out")
+        if any(self.path.iterdir()) and not self.state.is_dir():
+            raise StoreError(
+                f"the folder {self.path} holds something else", hint="give a new or an empty folder as --out"
+            )
+
+    def freeze(self, plan: Plan) -> None:
+        """Write the plan; ``plan.json`` last, so that a torn write is never taken for a plan."""
+        for layer in plan.layers:
+            write_table(self.blobs, _items_name(layer.layer.name), _items_table(layer.items))
+        cells = {"epsg": plan.cells.epsg, "col": plan.cells.col, "row": plan.cells.row}
+        write_table(self.blobs, f"{STATE}/plan/cells.parquet", pa.table({k: pa.array(v) for k, v in cells.items()}))
+        document = {
+            "format_version": FORMAT_VERSION,
+            "n_chips": len(plan.cells),
+            "recipe": plan.recipe.model_dump(mode="json"),
+            "area": {
+                "name": plan.area.name,
+                "wkt": shapely.to_wkt(plan.area.geometry, rounding_precision=-1),
+                "source": plan.area.source,
+                "licence": plan.area.licence,
+                "note": plan.area.note,
+            },
+            "layers": [_layer_document(layer) for layer in plan.layers],
+        }
+        self.blobs.put(PLAN, to_json(document))
+
+    def frozen(self) -> Plan | None:
+        """Return the frozen plan, or None if there is none.
+
+        Raises:
+            StoreError: it was written by a newer version, or is damaged.
+        """
+        try:
+            document = json.loads(self.blobs.get(PLAN))
+        except FileNotFoundError:
+            return None
+        if document["format_version"].split(".")[0] != FORMAT_VERSION.split(".")[0]:
+            raise StoreError(
+                f"the dataset was planned by format {document['format_version']}, this version knows {FORMAT_VERSION}",
+                hint="update m3leo-prep",
+                where=str(self.path),
+            )
+        recipe = Recipe.model_validate(document["recipe"])
+        grid = Grid(recipe.grid.chip_px, recipe.grid.resolution)
+        table = read_table(self.blobs, f"{STATE}/plan/cells.parquet")
+        columns = [table[name].to_numpy().astype(np.int32) for name in ("epsg", "col", "row")]
+        area = document["area"]
+        outline = Area(area["name"], shapely.from_wkt(area["wkt"]), area["source"], area["licence"], area["note"])
+        layers = tuple(self._layer(doc) for doc in document["layers"])
+        return Plan(recipe, outline, grid, Cells(grid, *columns), layers)
+
+    def _layer(self, document: dict[str, Any]) -> LayerPlan:
+        doc = dict(document)
+        layer = doc.pop("layer")
+        slots = tuple(Slot(s["label"], _time(s["start"]), _time(s["end"])) for s in layer.pop("slots"))
+        arrays = tuple(_array(a) for a in layer.pop("arrays"))
+        made = Layer(**layer, slots=slots, arrays=arrays)
+        source = SourceSpec(**doc.pop("source"))
+        items = _items(read_table(self.blobs, _items_name(made.name)))
+        return LayerPlan(layer=made, source=source, items=items, **doc)
+
+
+def _items_name(layer: str) -> str:
+    return f"{STATE}/plan/items-{layer}.parquet"
+
+
+def _layer_document(plan: LayerPlan) -> dict[str, Any]:
+    layer = plan.layer
+    return {
+        "layer": {
+            "name": layer.name,
+            "role": layer.role,
+            "pitch": layer.pitch,
+            "size": layer.size,
+            "shard_chips": layer.shard_chips,
+            "shard_slots": layer.shard_slots,
+            "chunk_slots": layer.chunk_slots,
+            "attributes": dict(layer.attributes),
+            "slots": [
+                {"label": s.label, "start": s.start and s.start.isoformat(), "end": s.end and s.end.isoformat()}
+                for s in layer.slots
+            ],
+            "arrays": [_array_document(array) for array in layer.arrays],
+        },
+        "source": {"name": plan.source.name, "options": dict(plan.source.options), "base": plan.source.base},
+        "source_version": plan.source_version,
+        "op_versions": dict(plan.op_versions),
+        "licence": plan.licence,
+        "citation": plan.citation,
+        "pitch": plan.pitch,
+    }
+
+
+def _array_document(array: Array) -> dict[str, Any]:
+    variable, encoding = array.variable, array.encoding
+    return {
+        "variable": {
+            "name": variable.name,
+            "kind": str(variable.kind),
+            "bands": list(variable.bands),
+            "unit": variable.unit,
+            "long_name": variable.long_name,
+            "legend": [[c.code, c.name, c.color] for c in variable.legend],
+            "attributes": dict(variable.attributes),
+        },
+        "encoding": {
+            "dtype": encoding.dtype,
+            "fill": encoding.fill,
+            "scale": encoding.scale,
+            "transform": encoding.transform,
+            "valid_min": str(encoding.valid_min),
+            "valid_max": str(encoding.valid_max),
+            "unit": encoding.unit,
+        },
+        "method": array.method,
+        "statistic": array.statistic,
+        "band_chunk": array.band_chunk,
+    }
+
+
+def _array(document: dict[str, Any]) -> Array:
+    doc = dict(document)
+    variable = doc.pop("variable")
+    legend = tuple(LegendClass(*c) for c in variable.pop("legend"))
+    kind, bands = Kind(variable.pop("kind")), tuple(variable.pop("bands"))
+    encoding = doc.pop("encoding")
+    encoding |= {name: float(encoding[name]) for name in ("valid_min", "valid_max")}
+    return Array(
+        variable=Variable(kind=kind, bands=bands, legend=legend, **variable),
+        encoding=Encoding(**encoding),
+        **doc,
+    )
+
+
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def _items_table(items: tuple[Item, ...]) -> pa.Table:
+    return pa.table(
+        {
+            "id": pa.array([i.id for i in items], pa.string()),
+            "version": pa.array([i.version for i in items], pa.string()),
+            "datetime": pa.array([i.datetime for i in items], pa.timestamp("us", "UTC")),
+            "acquisition": pa.array([i.acquisition for i in items], pa.string()),
+            "properties": pa.array([json.dumps(dict(i.properties), sort_keys=True) for i in items], pa.string()),
+            "footprint": pa.array(list(shapely.to_wkb([i.footprint for i in items])), pa.binary()),
+        }
+    )
+
+
+def _items(table: pa.Table) -> tuple[Item, ...]:
+    footprints = shapely.from_wkb(table["footprint"].to_pylist())
+    return tuple(
+        Item(
+            id=row["id"],
+            footprint=footprint,
+            version=row["version"],
+            datetime=row["datetime"].astimezone(UTC) if row["datetime"] else None,
+            acquisition=row["acquisition"],
+            properties=json.loads(row["properties"]),
+        )
+        for row, footprint in zip(table.drop_columns("footprint").to_pylist(), footprints, strict=True)
+    )

@@ -1,0 +1,403 @@
+"""Building one unit: windows are derived, encoded chip by chip, and written as one shard per variable."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from m3leo_prep.core.encoding import encode
+from m3leo_prep.core.errors import CorruptError, StoreError, TooLarge, TransientError
+from m3leo_prep.core.grid import Cells
+from m3leo_prep.core.layer import Array, Layer
+from m3leo_prep.core.plan import LayerPlan, Unit, chip_digests, digest_of
+from m3leo_prep.core.raster import Item, Kind, Slot
+from m3leo_prep.core.reasons import RETRYABLE, Reason
+from m3leo_prep.ops import summary
+from m3leo_prep.pipeline.derive import Derived, derive
+from m3leo_prep.pipeline.origins import open_source
+from m3leo_prep.pipeline.windows import Window, cut
+from m3leo_prep.ports.blobs import Blobs
+from m3leo_prep.store.codec import ChunkCodec, is_missing
+from m3leo_prep.store.ledger import Record, ShardFile
+from m3leo_prep.store.metadata import array_grid
+from m3leo_prep.store.shard import MISSING, decode_index, index_size, sha256_of, shard_name, write_shard
+
+WORK_BYTES = 2**30
+"""Working memory of one worker's window (the shard's compressed chunks come on top)."""
+ATTEMPTS = 3
+PAUSE_SECONDS = 1.0
+"""Before the second attempt; doubled before each further one."""
+NO_TIME = np.iinfo(np.int64).min
+"""Companion time of a chip without dated acquisition (NaT)."""
+
+ChunkKey = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One unit with all it needs; pickles, so that it can be built in another process."""
+
+    unit: Unit
+    plan: LayerPlan
+    cells: Cells
+    slots: tuple[Slot, ...]
+    items: tuple[tuple[Item, ...], ...]
+    """Per slot, the items that may reach any chip of the unit, in the source's order."""
+    digests: NDArray[np.uint8]
+    """(chip, 16)"""
+    prior: Record | None
+    """The unit's last record, whose unchanged chips are copied."""
+
+    @property
+    def digest(self) -> str:
+        """Digest of the whole unit."""
+        return unit_digest(self.plan, self.digests)
+
+
+def unit_digest(plan: LayerPlan, digests: NDArray[np.uint8]) -> str:
+    """Return the digest of a unit from those of its chips."""
+    return digest_of([digest_of(plan.settings()), digests.tobytes().hex()])
+
+
+def items_of(cells: Cells, plan: LayerPlan, unit: Unit) -> tuple[list[Slot], list[list[list[Item]]]]:
+    """Return the unit's slots and, per chip and slot, the items that may reach the chip, in the source's order."""
+    slots = list(plan.layer.slots[unit.first_slot : unit.last_slot])
+    outlines = cells.polygons()
+    # Kernels reach a few pixels over the chip's edge.
+    margin = 8 * max(plan.layer.pitch, plan.pitch or 0.0) / 111_000
+    north = np.abs(shapely.bounds(outlines)[:, [1, 3]]).max()
+    reach = shapely.buffer(outlines, margin / np.cos(np.radians(min(north, 84.0))), join_style="mitre")
+    tree = shapely.STRtree([item.footprint for item in plan.items])
+    pairs = tree.query(reach, predicate="intersects")
+    per_chip: list[list[list[Item]]] = [[[] for _ in slots] for _ in range(len(cells))]
+    for chip, index in sorted(zip(*pairs.tolist(), strict=True)):
+        item = plan.items[index]
+        for position, slot in enumerate(slots):
+            if slot.contains(item.datetime):
+                per_chip[chip][position].append(item)
+    return slots, per_chip
+
+
+def make_task(cells: Cells, plan: LayerPlan, unit: Unit, prior: Record | None) -> Task:
+    """Return the task of a unit; ``cells`` are the chips of the unit alone."""
+    slots, per_chip = items_of(cells, plan, unit)
+    digests = chip_digests(cells.ids(), digest_of(plan.settings()), tuple(slots), per_chip)
+    order = {item.id: rank for rank, item in enumerate(plan.items)}
+    together = []
+    for position in range(len(slots)):
+        found = {item.id: item for chip in per_chip for item in chip[position]}
+        together.append(tuple(sorted(found.values(), key=lambda item: order[item.id])))
+    return Task(unit, plan, cells, tuple(slots), tuple(together), digests, prior)
+
+
+@dataclass(slots=True)
+class _Rows:
+    """What the ledger keeps per chip of the unit."""
+
+    reason: dict[str, NDArray[np.uint8]]
+    valid: dict[str, NDArray[np.uint8]]
+    moments: dict[str, NDArray[np.float64]]
+    classes: dict[str, NDArray[np.int64]]
+    altered: dict[str, NDArray[np.int64]]
+    """(chip, slot, band, 2): pixels out of range, pixels floored."""
+    times: NDArray[np.int64]
+    """(chip, slot, 3): first, mean and last acquisition, ns since 1970 UTC."""
+    used: list[list[list[str]]]
+    """Per chip and slot, item ids."""
+    acquisitions: NDArray[np.uint16]
+    """(chip, slot) acquisitions used."""
+    damaged: list[str] = field(default_factory=list)
+
+    @classmethod
+    def empty(cls, layer: Layer, chips: int, slots: int) -> _Rows:
+        def full(shape: tuple[int, ...], value: Any, dtype: Any) -> dict[str, NDArray[Any]]:
+            return {a.variable.name: np.full((chips, slots, a.n_bands, *shape), value, dtype) for a in layer.arrays}
+
+        classes = {
+            a.variable.name: np.zeros((chips, slots, a.n_bands, 256), np.int64)
+            for a in layer.arrays
+            if a.variable.kind is Kind.CLASSES
+        }
+        return cls(
+            reason=full((), Reason.NOT_BUILT, np.uint8),
+            valid=full((), 255, np.uint8),
+            moments=full((len(summary.MOMENTS),), np.nan, np.float64),
+            classes=classes,
+            altered=full((2,), 0, np.int64),
+            times=np.full((chips, slots, 3), NO_TIME, np.int64),
+            used=[[[] for _ in range(slots)] for _ in range(chips)],
+            acquisitions=np.zeros((chips, slots), np.uint16),
+        )
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return everything that is an array, by ledger name."""
+        named: dict[str, NDArray[Any]] = {"times": self.times, "acquisitions": self.acquisitions}
+        for part in ("reason", "valid", "moments", "classes", "altered"):
+            for name, values in getattr(self, part).items():
+                named[f"{part}.{name}"] = values
+        return named
+
+
+class UnitBuilder:
+    """Builds one unit; use once."""
+
+    def __init__(self, task: Task, blobs: Blobs, *, work_bytes: int = WORK_BYTES) -> None:
+        self._task = task
+        self._blobs = blobs
+        self._work_bytes = work_bytes
+        self._layer = task.plan.layer
+        self._source = open_source(task.plan.source)
+        self._codecs = {a.variable.name: ChunkCodec(a.encoding.dtype) for a in self._layer.arrays}
+        self._chunks: dict[str, dict[ChunkKey, bytes]] = {a.variable.name: {} for a in self._layer.arrays}
+        self._rows = _Rows.empty(self._layer, len(task.cells), len(task.slots))
+        self._series: dict[tuple[str, int], NDArray[Any]] = {}
+
+    def build(self) -> Record:
+        """Return the unit's record; its shards are in place when this returns."""
+        todo = np.setdiff1d(np.arange(len(self._task.cells)), self._copy_unchanged())
+        if len(todo):
+            for window in cut(self._task.cells[todo], todo):
+                for slot_index in range(len(self._task.slots)):
+                    self._fill(window, slot_index)
+                self._flush_series()
+        shards = tuple(self._write(array) for array in self._layer.arrays)
+        rows = self._rows
+        retryable = sum(int(np.isin(r, [int(x) for x in RETRYABLE]).sum()) for r in rows.reason.values())
+        names = sorted({name for chip in rows.used for slot in chip for name in slot})
+        rank = {name: i for i, name in enumerate(names)}
+        flat = [rank[name] for chip in rows.used for slot in chip for name in slot]
+        arrays = rows.arrays() | {
+            "chip_digests": self._task.digests,
+            "used": np.array(flat, np.int32),
+            "used_count": np.array([[len(slot) for slot in chip] for chip in rows.used], np.int32),
+        }
+        info = {
+            "items": names,
+            "damaged": sorted(set(rows.damaged)),
+            "rows": [self._task.unit.first_row, self._task.unit.last_row],
+        }
+        return Record(self._task.unit.id, self._task.digest, shards, retryable, arrays, info)
+
+    # -- windows ---------------------------------------------------------------------------------------------------
+
+    def _fill(self, window: Window, slot_index: int) -> None:
+        """Derive a window, cut smaller where memory, a limit or a damaged item asks for it."""
+        items = self._reaching(window, slot_index)
+        if len(window) > 1 and self._bytes(window, items) > self._work_bytes:
+            return self._fill_parts(window, slot_index)
+        try:
+            derived = self._attempt(window, items, slot_index, skip_damaged=len(window) == 1)
+        except (CorruptError, TooLarge, TransientError) as error:
+            if len(window) > 1:
+                return self._fill_parts(window, slot_index)
+            if isinstance(error, TransientError):
+                return self._hole(window, slot_index, Reason.PROVIDER_ERROR, error)
+            raise
+        self._rows.damaged.extend(derived.damaged)
+        for chip, down, right in window.places():
+            self._keep(derived, chip, slot_index, down, right)
+        return None
+
+    def _fill_parts(self, window: Window, slot_index: int) -> None:
+        for part in window.split():
+            self._fill(part, slot_index)
+
+    def _attempt(self, window: Window, items: list[Item], slot_index: int, *, skip_damaged: bool) -> Derived:
+        geobox = window.geobox(self._layer.pitch)
+        slot = self._task.slots[slot_index]
+        for attempt in range(1, ATTEMPTS):
+            try:
+                return derive(self._source, self._layer, items, geobox, slot, skip_damaged=skip_damaged)
+            except TransientError:
+                time.sleep(PAUSE_SECONDS * 2 ** (attempt - 1))
+        return derive(self._source, self._layer, items, geobox, slot, skip_damaged=skip_damaged)
+
+    def _reaching(self, window: Window, slot_index: int) -> list[Item]:
+        """Return the items of the slot that may reach the window."""
+        items = self._task.items[slot_index]
+        if not items:
+            return []
+        outline = shapely.union_all(window.cells.polygons())
+        margin = 8 * max(self._layer.pitch, self._task.plan.pitch or 0.0) / 111_000 / 0.1
+        near = shapely.intersects(shapely.buffer(outline, margin), np.array([i.footprint for i in items], object))
+        return [item for item, yes in zip(items, near.tolist(), strict=True) if yes]
+
+    def _bytes(self, window: Window, items: list[Item]) -> int:
+        """Return an estimate of the working memory a window takes."""
+        rows, cols = window.shape
+        bands = sum(array.n_bands for array in self._layer.arrays)
+        pixels = rows * cols * self._layer.size**2 * bands
+        native = self._task.plan.pitch or self._layer.pitch
+        passes = len({item.acquisition or item.id for item in items})
+        per_pixel = 10 * max(1.0, (self._layer.pitch / native) ** 2) + 10
+        if passes > 1:
+            medians = any(array.statistic == "median" for array in self._layer.arrays)
+            per_pixel += 16 * passes if medians else 24
+        return int(pixels * per_pixel)
+
+    # -- chips -----------------------------------------------------------------------------------------------------
+
+    def _keep(self, derived: Derived, chip: int, slot_index: int, down: int, right: int) -> None:
+        """Encode one chip of a derived window and note what it is made of."""
+        size = self._layer.size
+        window = np.s_[:, down * size : (down + 1) * size, right * size : (right + 1) * size]
+        for array in self._layer.arrays:
+            name = array.variable.name
+            look = derived.looks[name]
+            if look is None:
+                self._note_nothing(array, chip, slot_index, damaged=bool(derived.damaged))
+                continue
+            values, valid, observed = look.values[window], look.valid[window], look.observed[window]
+            encoded = encode(values, valid, array.encoding)
+            n_observed = np.count_nonzero(observed, axis=(1, 2))
+            n_valid = np.count_nonzero(encoded.valid, axis=(1, 2))
+            rows = self._rows
+            rows.valid[name][chip, slot_index] = percent(n_valid, size * size)
+            rows.reason[name][chip, slot_index] = [
+                self._reason(int(o), int(v), int(r), damaged=bool(derived.damaged))
+                for o, v, r in zip(n_observed, n_valid, encoded.out_of_range, strict=True)
+            ]
+            rows.moments[name][chip, slot_index] = summary.moments(encoded.codes, encoded.valid)
+            rows.altered[name][chip, slot_index] = np.stack([encoded.out_of_range, encoded.floored], axis=1)
+            if name in rows.classes:
+                rows.classes[name][chip, slot_index] = summary.class_counts(encoded.codes, encoded.valid)
+            self._store(array, chip, slot_index, encoded.codes)
+        self._note_items(derived, chip, slot_index, down, right)
+
+    def _reason(self, observed: int, valid: int, out_of_range: int, *, damaged: bool) -> Reason:
+        if valid:
+            return Reason.OK if observed == self._layer.size**2 else Reason.PARTIAL_COVERAGE
+        if out_of_range:
+            return Reason.OUT_OF_RANGE
+        if observed:
+            return Reason.ALL_CLOUD
+        if damaged:
+            return Reason.CORRUPT
+        return Reason.NOT_IN_DATASET if self._layer.is_static else Reason.NO_ACQUISITION
+
+    def _note_nothing(self, array: Array, chip: int, slot_index: int, *, damaged: bool) -> None:
+        name = array.variable.name
+        self._rows.reason[name][chip, slot_index] = self._reason(0, 0, 0, damaged=damaged)
+        self._rows.valid[name][chip, slot_index] = 0
+        self._rows.moments[name][chip, slot_index, :, :3] = 0
+
+    def _hole(self, window: Window, slot_index: int, reason: Reason, error: Exception) -> None:
+        """Note that nothing could be had now; the next run asks again."""
+        self._rows.damaged.append(str(error))
+        for chip in window.index.tolist():
+            for array in self._layer.arrays:
+                name = array.variable.name
+                self._rows.reason[name][chip, slot_index] = reason
+                self._rows.valid[name][chip, slot_index] = 0
+                self._rows.moments[name][chip, slot_index, :, :3] = 0
+
+    def _note_items(self, derived: Derived, chip: int, slot_index: int, down: int, right: int) -> None:
+        used = [item for item, chips in derived.used if chips[down, right]]
+        rows = self._rows
+        rows.used[chip][slot_index] = [item.id for item in used]
+        rows.acquisitions[chip, slot_index] = len({item.acquisition or item.id for item in used})
+        stamps = sorted({round(item.datetime.timestamp() * 1e6) * 1000 for item in used if item.datetime})
+        if stamps:
+            rows.times[chip, slot_index] = stamps[0], sum(stamps) // len(stamps), stamps[-1]
+
+    # -- chunks ----------------------------------------------------------------------------------------------------
+
+    def _store(self, array: Array, chip: int, slot_index: int, codes: NDArray[Any]) -> None:
+        if self._layer.chunk_slots > 1:
+            key = (array.variable.name, chip)
+            if key not in self._series:
+                shape = (len(self._task.slots), *codes.shape)
+                self._series[key] = np.full(shape, array.encoding.fill_value, codes.dtype)
+            self._series[key][slot_index] = codes
+            return
+        for band, first in enumerate(range(0, array.n_bands, array.band_chunk)):
+            block = codes[first : first + array.band_chunk]
+            if not is_missing(block, array.encoding.fill_value):
+                place = (chip, band, 0, 0) if self._layer.is_static else (chip, slot_index, band, 0, 0)
+                self._chunks[array.variable.name][place] = self._codecs[array.variable.name].encode(block)
+
+    def _flush_series(self) -> None:
+        for (name, chip), series in self._series.items():
+            array = next(a for a in self._layer.arrays if a.variable.name == name)
+            for band, first in enumerate(range(0, array.n_bands, array.band_chunk)):
+                block = series[:, first : first + array.band_chunk]
+                if not is_missing(block, array.encoding.fill_value):
+                    self._chunks[name][chip, 0, band, 0, 0] = self._codecs[name].encode(block)
+        self._series.clear()
+
+    def _write(self, array: Array) -> ShardFile:
+        unit = self._task.unit
+        place = (unit.chip_shard,) if self._layer.is_static else (unit.chip_shard, unit.slot_shard)
+        name = shard_name(self._layer.name, array.variable.name, place)
+        return write_shard(self._blobs, name, self._chunks[array.variable.name], array_grid(self._layer, array))
+
+    def _copy_unchanged(self) -> NDArray[np.int64]:
+        """Take over the chips of the prior record that are made of the same things; return their positions."""
+        prior = self._task.prior
+        if prior is None or "chip_digests" not in prior.arrays:
+            return np.array([], np.int64)
+        old = prior.arrays["chip_digests"]
+        n = min(len(old), len(self._task.cells))
+        same = (old[:n] == self._task.digests[:n]).all(axis=1)
+        for array in self._layer.arrays:
+            reasons = prior.arrays[f"reason.{array.variable.name}"][:n]
+            same &= ~np.isin(reasons, [int(r) for r in RETRYABLE]).any(axis=(1, 2))
+        chips = np.flatnonzero(same)
+        if len(chips) and self._copy_chunks(prior, set(chips.tolist())):
+            self._copy_rows(prior, chips)
+            return chips
+        return np.array([], np.int64)
+
+    def _copy_chunks(self, prior: Record, chips: set[int]) -> bool:
+        for array, shard in zip(self._layer.arrays, prior.shards, strict=True):
+            if shard.bytes == 0:
+                continue
+            if self._blobs.size(shard.path) != shard.bytes or sha256_of(self._blobs, shard.path) != shard.sha256:
+                return False  # a torn run replaced the shard after its record: build all of it again
+            grid = array_grid(self._layer, array)
+            tail = self._blobs.get(shard.path, -index_size(grid))
+            index = decode_index(tail, grid, where=shard.path)
+            for place in np.argwhere(index[..., 1] != MISSING):
+                key = tuple(int(k) for k in place)
+                if key[0] in chips:
+                    start, length = (int(v) for v in index[key])
+                    self._chunks[array.variable.name][key] = self._blobs.get(shard.path, start, length)
+        return True
+
+    def _copy_rows(self, prior: Record, chips: NDArray[np.int64]) -> None:
+        rows = self._rows
+        for name, values in rows.arrays().items():
+            values[chips] = prior.arrays[name][chips]
+        names: list[str] = list(prior.info["items"])
+        counts = prior.arrays["used_count"]
+        flat = prior.arrays["used"]
+        ends = counts.reshape(-1).cumsum().reshape(counts.shape)
+        for chip in chips.tolist():
+            for slot in range(counts.shape[1]):
+                end = int(ends[chip, slot])
+                rows.used[chip][slot] = [names[i] for i in flat[end - int(counts[chip, slot]) : end]]
+        rows.damaged.extend(prior.info["damaged"])
+
+
+def build_unit(task: Task, blobs: Blobs, work_bytes: int = WORK_BYTES) -> Record:
+    """Build one unit and return its record; the same bytes wherever and whenever it runs."""
+    try:
+        return UnitBuilder(task, blobs, work_bytes=work_bytes).build()
+    except MemoryError as error:
+        raise StoreError(
+            f"out of memory in unit {task.unit.id}",
+            hint="use fewer --workers or a smaller --memory",
+            where=task.unit.layer,
+        ) from error
+
+
+def percent(n: NDArray[np.integer[Any]], total: int) -> NDArray[np.uint8]:
+    """Return whole percent, 100 only if all and 0 only if none."""
+    share = np.floor(100 * n / total)
+    share = np.where((n > 0) & (share < 1), 1, share)
+    return share.astype(np.uint8)

@@ -1,0 +1,69 @@
+"""Cutting a unit's chips into windows: aligned blocks of the zone, never the unit's bounding box."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from m3leo_prep.core.grid import Cells
+
+EDGE = 8
+"""Cells along the side of the largest window."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Chips of one zone inside one aligned block, cropped to those present."""
+
+    cells: Cells
+    index: NDArray[np.int64]
+    """(chip,) position of each chip in the unit."""
+    edge: int
+    """Cells along the side of the block it was cut from."""
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Cells (downward, eastward) of the window."""
+        return (int(np.ptp(self.cells.row)) + 1, int(np.ptp(self.cells.col)) + 1)
+
+    def geobox(self, pitch: float) -> GeoBox:
+        """Return the window's pixels at a pitch in metres."""
+        rows, cols = self.shape
+        return self.cells.grid.block_geobox(
+            int(self.cells.epsg[0]), int(self.cells.col.min()), self._top, cols, rows, pitch
+        )
+
+    def places(self) -> Iterator[tuple[int, int, int]]:
+        """Yield (position in the unit, rows down, columns right) of each chip in the window."""
+        down = abs(self.cells.row - self._top)
+        right = self.cells.col - self.cells.col.min()
+        yield from zip(self.index.tolist(), down.tolist(), right.tolist(), strict=True)
+
+    def split(self, edge: int | None = None) -> list[Window]:
+        """Return the windows of blocks of ``edge`` cells (default: half of this one's) that this one covers."""
+        return cut(self.cells, self.index, edge or max(1, self.edge // 2))
+
+    @property
+    def _top(self) -> int:
+        """Row of the northernmost cells: rows count away from the equator."""
+        is_south = int(self.cells.epsg[0]) >= 32700
+        return int(self.cells.row.min() if is_south else self.cells.row.max())
+
+
+def cut(cells: Cells, index: NDArray[np.int64], edge: int = EDGE) -> list[Window]:
+    """Return the windows of ``cells`` (whose positions in the unit are ``index``), in order of first chip."""
+    keys = np.stack([cells.epsg, cells.col // edge, cells.row // edge])
+    _, first, inverse = np.unique(keys, axis=1, return_index=True, return_inverse=True)
+    inverse = inverse.reshape(-1)
+    windows = []
+    for block in np.argsort(first):
+        members = np.flatnonzero(inverse == block)
+        windows.append(Window(cells[members], index[members], edge))
+    return windows

@@ -1,0 +1,1 @@
+"""The protocols that adapters implement: Source, Blobs, Runner."""

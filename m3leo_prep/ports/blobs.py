@@ -1,0 +1,43 @@
+"""The port through which bytes go to rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol, runtime_checkable
+
+
+@runtime_checkable
+class Blobs(Protocol):
+    """A flat space of named byte strings; names are relative paths with ``/``."""
+
+    def put(
+        self, name: str, data: bytes | memoryview | Iterable[bytes | memoryview], *, if_absent: bool = False
+    ) -> None:
+        """Write all of ``data`` or nothing; durable when it returns.
+
+        Parts of an iterable are written one after the other, so that a large blob never lies in memory twice; if it
+        raises, nothing is written. ``if_absent`` raises FileExistsError where the blob exists.
+        """
+        ...
+
+    def get(self, name: str, start: int = 0, length: int | None = None) -> bytes:
+        """Return bytes ``start ... start + length`` (to the end if None; negative start counts from the end).
+
+        A range that reaches beyond the blob returns what is there.
+
+        Raises:
+            FileNotFoundError: no such blob.
+        """
+        ...
+
+    def size(self, name: str) -> int | None:
+        """Return the size in bytes, or None if there is no such blob."""
+        ...
+
+    def list(self, prefix: str = "") -> Iterator[str]:
+        """Yield the names under a folder, sorted; half-written blobs are never seen."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Remove a blob; absent is fine."""
+        ...

@@ -1,0 +1,49 @@
+"""The port through which pixels come in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from m3leo_prep.core.raster import Item, Raster, Slot, SourceInfo
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
+    from shapely.geometry.base import BaseGeometry
+
+
+@runtime_checkable
+class Source(Protocol):
+    """One configured origin of pixels; built with the keyword options of a recipe's layer.
+
+    Constructing touches neither network nor pixels. All methods may be called from many threads at once,
+    and a source pickles (it may be sent to worker processes).
+    """
+
+    def describe(self) -> SourceInfo:
+        """Return variables, version and limits. Cheap, always the same answer."""
+        ...
+
+    def find(self, area: BaseGeometry, slots: Sequence[Slot]) -> Iterator[Item]:
+        """Yield the items whose footprint meets ``area`` (lon/lat) in any of the slots.
+
+        Metadata only. Order and content are deterministic; no item comes twice.
+        """
+        ...
+
+    def read(self, items: Sequence[Item], geobox: GeoBox, slot: Slot) -> Iterable[Raster]:
+        """Yield for each item (in order) and variable the pixels needed to cover ``geobox``.
+
+        A raster is on the item's own grid and reaches at least ``READ_MARGIN`` pixels (its own, or of ``geobox``
+        where those are coarser) beyond ``geobox`` wherever the item has data, so that kernels see their whole
+        neighbourhood and no pixel depends on how the work is cut. An item without data there yields nothing.
+
+        Raises:
+            TransientError: worth another try.
+            CorruptError: this item is damaged.
+        """
+        ...
+
+
+READ_MARGIN = 4
+"""Pixels of margin that ``Source.read`` returns around the target, enough for every kernel."""

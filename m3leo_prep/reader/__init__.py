@@ -1,0 +1,1 @@
+"""The consumers' side: chips as tensors and as xarray, without GDAL."""

@@ -1,0 +1,171 @@
+"""The manifest, as a reader needs it: which layers there are and how their pixels are stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from m3leo_prep.core.errors import ConfigError, StoreError
+from m3leo_prep.core.plan import FORMAT_VERSION
+from m3leo_prep.core.raster import Slot
+from m3leo_prep.core.text import near
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredArray:
+    """One variable of a layer, as stored."""
+
+    name: str
+    kind: str
+    bands: tuple[str, ...]
+    unit: str
+    """Of the physical values; ``class`` for codes."""
+    dtype: str
+    fill: int | None
+    """Code of a missing pixel; None for floats, where it is NaN."""
+    scale: float
+    band_chunk: int
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """The variable's whole entry in the manifest."""
+
+    @property
+    def is_class(self) -> bool:
+        """True where values are codes, not quantities."""
+        return self.unit == "class"
+
+    @property
+    def fill_value(self) -> int | float:
+        """The code of a missing pixel as a number."""
+        return np.nan if self.fill is None else self.fill
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What a user must know of the values: unit, kind, statistic, kernel, error bound, radiometric identity."""
+        known = ("kind", "statistic", "method", "max_error")
+        about = {key: self.about[key] for key in known if self.about.get(key) is not None}
+        return {"units": self.unit} | about | dict(self.about.get("attributes", {}))
+
+    def physical(self, codes: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Return (values, valid): float32 with NaN where missing, or the codes themselves for classes."""
+        if self.fill is None:
+            return codes, ~np.isnan(codes)
+        valid = codes != self.fill
+        if self.is_class:
+            return codes, valid
+        # Wide codes do not fit float32's 24 bits: scale them in double precision, then round once.
+        wide = codes.dtype.itemsize > 2
+        values = np.multiply(codes, self.scale, dtype=np.float64 if wide else np.float32).astype(np.float32, copy=False)
+        np.copyto(values, np.nan, where=~valid)
+        return values, valid
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLayer:
+    """One layer, as stored."""
+
+    name: str
+    role: str
+    pitch: float
+    size: int
+    slots: tuple[Slot, ...]
+    shard_chips: int
+    shard_slots: int
+    chunk_slots: int
+    arrays: Mapping[str, StoredArray]
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    licence: str = ""
+    citation: str = ""
+
+    @property
+    def is_static(self) -> bool:
+        """True for a layer without a time axis."""
+        return self.slots[0].is_static
+
+    def array(self, variable: str | None = None) -> StoredArray:
+        """Return a variable, or the only one.
+
+        Raises:
+            ConfigError: no such variable, or none named where there are several.
+        """
+        if variable is None and len(self.arrays) == 1:
+            return next(iter(self.arrays.values()))
+        if variable is None:
+            names = ", ".join(self.arrays)
+            raise ConfigError("name one of the variables", where=f"layer {self.name}", hint=f"choose from: {names}")
+        if variable not in self.arrays:
+            hint = near(variable, self.arrays)
+            raise ConfigError(f"there is no variable '{variable}'", where=f"layer {self.name}", hint=hint)
+        return self.arrays[variable]
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Return the manifest of the dataset in folder ``path``.
+
+    Raises:
+        StoreError: there is none, it is damaged, or of a newer major format version.
+    """
+    file = path / MANIFEST
+    try:
+        manifest = json.loads(file.read_bytes())
+        major = int(str(manifest["format_version"]).split(".", maxsplit=1)[0])
+    except (FileNotFoundError, NotADirectoryError) as error:
+        hint = "run `build`, or `finalize` if it was built in parts, or give the folder that holds manifest.json"
+        raise StoreError("no finished dataset here", where=str(path), hint=hint) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError("this is not a manifest", where=str(file), hint="run `finalize`, or pull it again") from error
+    if major > int(FORMAT_VERSION.split(".", maxsplit=1)[0]):
+        raise StoreError(
+            f"the dataset has format version {manifest['format_version']}, newer than the {FORMAT_VERSION} known here",
+            where=str(path),
+            hint="pip install --upgrade m3leo-prep",
+        )
+    return dict(manifest)
+
+
+def stored_layers(manifest: Mapping[str, Any]) -> dict[str, StoredLayer]:
+    """Return the layers of a manifest by name."""
+    return {name: _layer(name, about) for name, about in manifest["layers"].items()}
+
+
+def _layer(name: str, about: Mapping[str, Any]) -> StoredLayer:
+    return StoredLayer(
+        name=name,
+        role=about["role"],
+        pitch=about["pitch"],
+        size=about["size"],
+        slots=tuple(Slot(slot["label"], _when(slot["start"]), _when(slot["end"])) for slot in about["slots"]),
+        shard_chips=about["shard_chips"],
+        shard_slots=about["shard_slots"],
+        chunk_slots=about["chunk_slots"],
+        arrays={array["name"]: _array(array) for array in about["arrays"]},
+        attributes=about.get("attributes", {}),
+        licence=about.get("licence", ""),
+        citation=about.get("citation", ""),
+    )
+
+
+def _array(about: Mapping[str, Any]) -> StoredArray:
+    return StoredArray(
+        name=about["name"],
+        kind=about["kind"],
+        bands=tuple(about["bands"]),
+        unit=about["unit"],
+        dtype=about["dtype"],
+        fill=about["fill"],
+        scale=about["scale"],
+        band_chunk=about["band_chunk"],
+        about=about,
+    )
+
+
+def _when(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)

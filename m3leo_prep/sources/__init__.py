@@ -1,0 +1,1 @@
+"""Where pixels come from: one adapter a module, loaded by entry point."""

@@ -1,0 +1,98 @@
+"""From stored numbers to physical values: mask first, convert second."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from m3leo_prep.core.errors import ConfigError
+from m3leo_prep.core.raster import Kind
+from m3leo_prep.sources._header import BandHeader
+
+CODES = frozenset({Kind.CLASSES, Kind.BITS})
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """How the numbers of a file become values of a kind."""
+
+    kind: Kind
+    scale: float | None = None
+    offset: float | None = None
+    """None = as the file declares."""
+    decibel: bool = False
+    nodata: tuple[float, ...] | None = None
+    """In stored numbers; None = as the file declares."""
+    remap: Mapping[int, int] | None = None
+
+    def missing(self, band: BandHeader) -> tuple[float, ...]:
+        """Return the stored numbers that mean no data."""
+        if self.nodata is not None:
+            return self.nodata
+        return () if band.nodata is None else (float(band.nodata),)
+
+    def apply(self, stored: NDArray[Any], band: BandHeader, where: str) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Return (values, valid) of one band.
+
+        uint8, uint16, int16 and class codes stay as they are; everything else, and all that is scaled or was in
+        dB, is float32. NaN and infinity are never valid.
+
+        Raises:
+            ConfigError: a class band with fractions.
+        """
+        valid = _present(stored, self.missing(band))
+        if self.kind in CODES:
+            return self._codes(stored, valid, where), valid
+        scale = band.scale if self.scale is None else self.scale
+        offset = band.offset if self.offset is None else self.offset
+        if scale != 1 or offset != 0 or self.decibel:
+            values = np.where(valid, stored, 0).astype(np.float64) * scale + offset
+            if self.decibel:
+                values = 10.0 ** (values / 10.0)
+            with np.errstate(over="ignore"):
+                values = values.astype(np.float32)
+            return values, valid & np.isfinite(values)
+        if stored.dtype in {np.dtype("u1"), np.dtype("u2"), np.dtype("i2")}:
+            return stored, valid
+        if stored.dtype == np.int8:
+            return stored.astype(np.int16), valid
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = stored.astype(np.float32)
+        return values, valid & np.isfinite(values)
+
+    def _codes(self, stored: NDArray[Any], valid: NDArray[np.bool_], where: str) -> NDArray[Any]:
+        codes = stored
+        if stored.dtype.kind == "f":
+            codes = np.where(valid, stored, 0)
+            if (codes != np.round(codes)).any():
+                hint = "name the kind it is, such as continuous"
+                raise ConfigError(f"kind: {self.kind} but its values have fractions", where=where, hint=hint)
+            codes = codes.astype(np.int32)
+        if self.remap:
+            least = np.result_type(codes.dtype, *(np.min_scalar_type(new) for new in self.remap.values()))
+            out = codes.astype(least)
+            for old, new in self.remap.items():
+                out[codes == old] = new
+            return out
+        return codes
+
+
+def _present(stored: NDArray[Any], missing: tuple[float, ...]) -> NDArray[np.bool_]:
+    """Return where a number is none of ``missing`` and finite."""
+    valid = np.isfinite(stored) if stored.dtype.kind == "f" else np.ones(stored.shape, bool)
+    for number in missing:
+        if np.isnan(number):
+            continue
+        if stored.dtype.kind == "f":
+            # A float32 file declares -3.4028234663852886e+38 in decimal: compare as the file stores it.
+            with np.errstate(over="ignore"):
+                valid &= stored != stored.dtype.type(number)
+            continue
+        limits = np.iinfo(stored.dtype)
+        if number == int(number) and limits.min <= number <= limits.max:
+            valid &= stored != stored.dtype.type(int(number))
+    return valid

@@ -1,0 +1,341 @@
+"""Zarr v3 metadata of a layer, as plain dictionaries, and the small arrays beside its pixels.
+
+What xarray needs to open a layer without a warning, with physical values and NaN for quantities and integers for
+classes: ``_FillValue`` and ``scale_factor`` on scaled integers, neither on classes, and no ``_FillValue`` on floats,
+whose fill value is NaN anyway (xarray would expect it in base64).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from m3leo_prep.core.layer import Array, Layer
+from m3leo_prep.core.raster import Kind, Variable
+from m3leo_prep.core.reasons import Reason
+from m3leo_prep.ports.blobs import Blobs
+from m3leo_prep.store.codec import ChunkCodec
+from m3leo_prep.store.shard import ZARR
+from m3leo_prep.store.zarr_array import Document, consolidate, document, group, to_json, write_array
+
+__all__ = [
+    "ChipColumns",
+    "Companion",
+    "array_document",
+    "array_grid",
+    "band_axis",
+    "chunk_shape",
+    "consolidate",
+    "dims",
+    "group_document",
+    "quality",
+    "reason_attributes",
+    "snake_case",
+    "time_attributes",
+    "valid_attributes",
+    "write_array",
+    "write_hierarchy",
+    "write_layer",
+]
+
+COMPANION_CHIPS = 65_536
+"""Chips per chunk of the arrays that hold one value, or a few, per chip."""
+EPOCH = "seconds since 1970-01-01 00:00:00"
+TIME_FILL = -(2**63)
+"""Absent time in the int64 times per chip."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChipColumns:
+    """What is known per chip, in row order."""
+
+    epsg: NDArray[np.int32]
+    x0: NDArray[np.int32]
+    """Easting of the upper-left corner in m."""
+    y0: NDArray[np.int32]
+    """Northing of the upper-left corner in m."""
+
+
+@dataclass(frozen=True, slots=True)
+class Companion:
+    """An array per chip beside the pixels: what it holds and its attributes."""
+
+    values: NDArray[Any]
+    """(chip,), (chip, time) or (chip, time, band)."""
+    dims: tuple[str, ...]
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    fill_value: float = 0
+
+
+def band_axis(layer: Layer, array: Array) -> str:
+    """Return the name of a variable's band axis: each its own where a layer has several variables."""
+    return "band" if len(layer.arrays) == 1 else f"{array.variable.name}_band"
+
+
+def dims(layer: Layer, array: Array) -> tuple[str, ...]:
+    """Return the axis names of a variable."""
+    time = () if layer.is_static else ("time",)
+    return ("chip", *time, band_axis(layer, array), "y", "x")
+
+
+def chunk_shape(layer: Layer, array: Array) -> tuple[int, ...]:
+    """Return the shape of a chunk: one chip, its slots, some bands, all pixels."""
+    slots = () if layer.is_static else (layer.chunk_slots,)
+    return (1, *slots, array.band_chunk, layer.size, layer.size)
+
+
+def shard_shape(layer: Layer, array: Array) -> tuple[int, ...]:
+    """Return the shape of a shard in values."""
+    slots = () if layer.is_static else (layer.shard_slots,)
+    return (layer.shard_chips, *slots, array.n_bands, layer.size, layer.size)
+
+
+def array_grid(layer: Layer, array: Array) -> tuple[int, ...]:
+    """Return the chunks per shard along each axis, as ``store.shard`` takes it."""
+    return tuple(s // c for s, c in zip(shard_shape(layer, array), chunk_shape(layer, array), strict=True))
+
+
+def array_document(layer: Layer, array: Array, n_chips: int) -> Document:
+    """Return the ``zarr.json`` of a variable: a sharded array of ``n_chips`` rows."""
+    codec = ChunkCodec(array.encoding.dtype)
+    slots = () if layer.is_static else (len(layer.slots),)
+    sharding = {
+        "name": "sharding_indexed",
+        "configuration": {
+            "chunk_shape": list(chunk_shape(layer, array)),
+            "codecs": codec.document(),
+            "index_codecs": [
+                {"name": "bytes", "configuration": {"endian": "little"}},
+                {"name": "crc32c"},
+            ],
+            "index_location": "end",
+        },
+    }
+    return document(
+        shape=(n_chips, *slots, array.n_bands, layer.size, layer.size),
+        data_type=array.encoding.dtype,
+        chunk_shape=shard_shape(layer, array),
+        fill_value=array.encoding.fill_value,
+        codecs=[sharding],
+        attributes=_array_attributes(layer, array),
+        dims=dims(layer, array),
+    )
+
+
+def group_document(layer: Layer, n_chips: int) -> Document:
+    """Return the ``zarr.json`` of a layer's group, without consolidated metadata."""
+    coordinates = ["epsg", "x0", "y0"] if layer.is_static else ["time_bounds", "epsg", "x0", "y0"]
+    attributes = dict(layer.attributes) | {
+        "layer": layer.name,
+        "role": layer.role,
+        "pitch": layer.pitch,
+        "n_chips": n_chips,
+        # A group's "coordinates" tells xarray which arrays describe the others.
+        "coordinates": " ".join(coordinates),
+    }
+    return group(attributes)
+
+
+def reason_attributes() -> dict[str, Any]:
+    """Return the attributes of ``<variable>_reason``."""
+    return {
+        "long_name": "why there is no, or not all, data",
+        "flag_values": [int(reason) for reason in Reason],
+        "flag_meanings": " ".join(reason.name.lower() for reason in Reason),
+    }
+
+
+def valid_attributes() -> dict[str, Any]:
+    """Return the attributes of ``<variable>_valid``."""
+    return {
+        "long_name": "valid pixels; 100 only if all, 0 only if none, no value if not built",
+        "units": "percent",
+        "_FillValue": int(Reason.NOT_BUILT),
+    }
+
+
+def time_attributes(long_name: str) -> dict[str, Any]:
+    """Return the attributes of int64 times per chip (UTC seconds, ``TIME_FILL`` where absent)."""
+    return {"long_name": long_name, "units": EPOCH, "calendar": "proleptic_gregorian", "_FillValue": TIME_FILL}
+
+
+def write_layer(
+    blobs: Blobs,
+    layer: Layer,
+    chips: ChipColumns,
+    companions: Mapping[str, Companion],
+    *,
+    root: str = ZARR,
+) -> dict[str, Document]:
+    """Write a layer's coordinates, companions and array documents; return its group's document by path.
+
+    The group's document is for ``consolidate`` to write: until then readers of the layer see it as it was.
+
+    Args:
+        blobs: the dataset.
+        layer: the layer.
+        chips: georeference of all chips, in row order.
+        companions: arrays per chip by name; see ``quality`` for the two that every variable has.
+        root: folder of the root group.
+    """
+    n_chips = len(chips.epsg)
+    base = f"{root}/{layer.name}"
+    for name, values, axes, attributes in _coordinates(layer, chips):
+        fill = "" if values.dtype.kind in "OUT" else 0
+        _put(blobs, f"{base}/{name}", values, axes, attributes, fill)
+    for name, made in companions.items():
+        _put(blobs, f"{base}/{name}", made.values, made.dims, made.attributes, made.fill_value)
+    for array in layer.arrays:
+        made_document = array_document(layer, array, n_chips)
+        blobs.put(f"{base}/{array.variable.name}/zarr.json", to_json(made_document))
+    return {base: group_document(layer, n_chips)}
+
+
+def quality(layer: Layer, array: Array, reason: NDArray[np.uint8], valid: NDArray[np.uint8]) -> dict[str, Companion]:
+    """Return the companions ``<variable>_reason`` and ``<variable>_valid`` of a variable.
+
+    Args:
+        layer: the layer.
+        array: the variable.
+        reason: (chip, time, band), static (chip, band), numbers of ``Reason``.
+        valid: same shape, percent, 255 = not built.
+    """
+    axes = dims(layer, array)[:-2]
+    fill = int(Reason.NOT_BUILT)
+    name = array.variable.name
+    return {
+        f"{name}_reason": Companion(reason, axes, reason_attributes(), fill),
+        f"{name}_valid": Companion(valid, axes, valid_attributes(), fill),
+    }
+
+
+def write_hierarchy(
+    blobs: Blobs,
+    layers: Iterable[Layer],
+    chips: ChipColumns,
+    companions: Mapping[str, Mapping[str, Companion]],
+    *,
+    attributes: Mapping[str, Any],
+    root: str = ZARR,
+) -> None:
+    """Write the metadata of all layers, then consolidate, the root last.
+
+    Args:
+        blobs: the dataset, its shards in place.
+        layers: the layers.
+        chips: georeference of all chips, in row order.
+        companions: arrays per chip by layer and name; a layer is looked up when it is written.
+        attributes: attributes of the root group.
+        root: folder of the root group.
+    """
+    groups: dict[str, Document] = {}
+    for layer in layers:
+        groups |= write_layer(blobs, layer, chips, companions.get(layer.name, {}), root=root)
+    consolidate(blobs, root, attributes, groups)
+
+
+def _put(
+    blobs: Blobs,
+    path: str,
+    values: NDArray[Any],
+    axes: tuple[str, ...],
+    attributes: Mapping[str, Any],
+    fill: float | str,
+) -> None:
+    """Write an array in one chunk, or 65 536 chips a chunk: fixed, so that growth never changes the chunks' shape."""
+    rows = COMPANION_CHIPS if axes[0] == "chip" else len(values)
+    write_array(
+        blobs,
+        path,
+        values,
+        dims=axes,
+        attributes=attributes,
+        chunks=(rows, *values.shape[1:]),
+        fill_value=fill,
+    )
+
+
+def _coordinates(
+    layer: Layer, chips: ChipColumns
+) -> Iterable[tuple[str, NDArray[Any], tuple[str, ...], dict[str, Any]]]:
+    """Yield (name, values, axes, attributes) of a layer's coordinates."""
+    if not layer.is_static:
+        bounds = np.array([[_seconds(s.start), _seconds(s.end)] for s in layer.slots], np.int64)
+        time: dict[str, Any] = {
+            "long_name": "first instant of the slot (UTC)",
+            "standard_name": "time",
+            "units": EPOCH,
+            "calendar": "proleptic_gregorian",
+            "bounds": "time_bounds",
+            "labels": [slot.label for slot in layer.slots],
+        }
+        half_open = {"long_name": "first instant in, and first instant after, the slot (UTC)"}
+        yield "time", bounds[:, 0].copy(), ("time",), time
+        yield "time_bounds", bounds, ("time", "bound"), half_open
+    for array in layer.arrays:
+        axis = band_axis(layer, array)
+        yield axis, np.array(array.variable.bands, object), (axis,), {"long_name": "band"}
+    offsets = (np.arange(layer.size) + 0.5) * layer.pitch
+    for name, values, word in (("x", offsets, "right of"), ("y", -offsets, "below (negative)")):
+        text = f"pixel centre, {word} the chip's upper-left corner"
+        yield name, values, (name,), {"long_name": text, "units": "m"}
+    for name, column, text in (
+        ("epsg", chips.epsg, "EPSG code of the chip's UTM zone"),
+        ("x0", chips.x0, "easting of the chip's upper-left corner"),
+        ("y0", chips.y0, "northing of the chip's upper-left corner"),
+    ):
+        attributes = {"long_name": text} | ({} if name == "epsg" else {"units": "m"})
+        yield name, np.asarray(column, np.int32), ("chip",), attributes
+
+
+def _seconds(when: Any) -> int:
+    return int(when.timestamp())
+
+
+def _array_attributes(layer: Layer, array: Array) -> dict[str, Any]:
+    variable, encoding = array.variable, array.encoding
+    attributes: dict[str, Any] = dict(variable.attributes)
+    attributes |= {
+        "long_name": variable.long_name or variable.name.replace("_", " "),
+        "kind": str(variable.kind),
+        "pitch": layer.pitch,
+        "kernel": array.method,
+        "statistic": array.statistic,
+    }
+    if encoding.unit == "class":
+        return attributes | _flags(variable, int(encoding.fill_value))
+    attributes |= {"units": encoding.unit, "max_error": encoding.max_error}
+    if np.isfinite(encoding.valid_min) and np.isfinite(encoding.valid_max):
+        # CF: in stored codes, as _FillValue is.
+        limits = encoding.valid_min / encoding.scale, encoding.valid_max / encoding.scale
+        attributes["valid_range"] = [v if encoding.fill is None else int(np.rint(v)) for v in limits]
+    if encoding.fill is not None:
+        attributes |= {"_FillValue": encoding.fill, "scale_factor": encoding.scale}
+    return attributes
+
+
+def _flags(variable: Variable, fill: int) -> dict[str, Any]:
+    """Return CF's flag attributes of a legend; the fill code is listed as no data, and masks nothing."""
+    legend = sorted(variable.legend, key=lambda c: c.code)
+    names = [snake_case(c.name) for c in legend]
+    if variable.kind is Kind.BITS:
+        flags = {"flag_masks": [c.code for c in legend], "flag_meanings": " ".join(names)} if legend else {}
+        return flags | {"no_data": fill}
+    flags = {"flag_values": [*(c.code for c in legend), fill], "flag_meanings": " ".join([*names, "no_data"])}
+    if any(c.color for c in legend):
+        flags["flag_colors"] = " ".join([*(c.color or "#000000" for c in legend), "#00000000"])
+    return flags | {"no_data": fill}
+
+
+def snake_case(name: str) -> str:
+    """Return a class name as one word for flags and column names.
+
+    >>> snake_case("Permanent water bodies"), snake_case("Moss/lichen")
+    ('permanent_water_bodies', 'moss_lichen')
+    """
+    return re.sub(r"[^0-9a-z]+", "_", name.lower()).strip("_") or "unnamed"

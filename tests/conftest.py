@@ -1,0 +1,28 @@
+"""Hypothesis profiles, and where real data lies."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# No deadline: the first example of a numba kernel compiles it.
+_common = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("default", max_examples=20, **_common)
+# The same examples in every run, so that a submission never fails by luck.
+settings.register_profile("ci", max_examples=20, derandomize=True, **_common)
+settings.register_profile("nightly", max_examples=1000, **_common)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "default"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Return the folder of real sample rasters; without it the tests that need them are skipped."""
+    folder = Path(os.environ.get("M3LEO_PREP_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no sample data: {folder} is not there (set M3LEO_PREP_DATA)")
+    return folder
