@@ -38,6 +38,13 @@ def around(dst: GeoBox, crs: str, pitch: float) -> GeoBox:
     return GeoBox((height, width), Affine(pitch, 0, left * pitch, 0, -pitch, top * pitch), crs)
 
 
+def landcover(src: GeoBox, rng: np.random.Generator) -> np.ndarray:
+    """Return patches of eight pixels with salt and pepper."""
+    patches = rng.integers(1, 12, (src.shape[0] // 8 + 1, src.shape[1] // 8 + 1), np.uint8)
+    codes = patches.repeat(8, 0).repeat(8, 1)[: src.shape[0], : src.shape[1]]
+    return np.where(rng.random(codes.shape) < 0.02, np.uint8(7), codes)[None]
+
+
 def cpu(call, repeats: int = 3) -> float:
     """Return the least CPU seconds of a few calls."""
     times = []
@@ -66,8 +73,7 @@ def case(name: str, src: GeoBox, dst: GeoBox, method: Method, resampling: Resamp
     """Return speeds of one case; ``unit`` also times rasterio with XSCALE = YSCALE = 1."""
     rng = np.random.default_rng(0)
     classes = method is Method.mode
-    data = rng.integers(1, 12, (1, *src.shape), np.uint8) if classes else rng.gamma(4, size=(1, *src.shape))
-    data = data.astype(np.uint8 if classes else np.float32)
+    data = landcover(src, rng) if classes else rng.gamma(4, size=(1, *src.shape)).astype(np.float32)
     valid = rng.random(data.shape) > 0.001
     missing = 0 if classes else np.nan
     holed = np.where(valid, data, data.dtype.type(missing))

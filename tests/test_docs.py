@@ -188,6 +188,6 @@ def test_every_page_is_in_the_navigation() -> None:
 def test_architecture_names_every_module() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text()
     package = ROOT / "m3leo_prep"
-    modules = [path.relative_to(package).as_posix() for path in package.glob("*/*.py") if path.name != "__init__.py"]
-    listed = re.findall(r"^- `([a-z_]+/[a-z_0-9]+\.py)`: ", text, re.MULTILINE)
+    modules = [path.relative_to(package).as_posix() for path in package.rglob("*.py") if path.name != "__init__.py"]
+    listed = re.findall(r"^- `([a-z_0-9/]+\.py)`: ", text, re.MULTILINE)
     assert sorted(listed) == sorted(modules)

@@ -21,6 +21,7 @@ import m3leo_prep.store
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("rasterio", "numba", "geopandas", "torch", "dask", "xarray", "pandas", "zarr", "matplotlib")
 NOT_IN_BARE_INSTALL = ("rasterio", "numba", "geopandas", "torch", "dask", "h5py", "h5netcdf", "scipy", "matplotlib")
+TENSORS = "m3leo_prep.reader.chips"
 
 LOADED = """
 import sys
@@ -61,7 +62,18 @@ def test_the_check_of_loaded_modules_can_fail() -> None:
     "package", [m3leo_prep.core, m3leo_prep.store, m3leo_prep.blobs, m3leo_prep.ports, m3leo_prep.reader]
 )
 def test_every_module_of_the_reading_side_imports_in_a_bare_install(package: ModuleType) -> None:
-    run_python(BLOCKED.format(blocked=NOT_IN_BARE_INSTALL, module=", ".join(modules(package))))
+    needed = ", ".join(name for name in modules(package) if name != TENSORS)
+    run_python(BLOCKED.format(blocked=NOT_IN_BARE_INSTALL, module=needed))
+
+
+def test_tensors_need_torch_and_nothing_else() -> None:
+    blocked = [name for name in NOT_IN_BARE_INSTALL if name != "torch"]
+    run_python(BLOCKED.format(blocked=blocked, module=TENSORS))
+
+
+def test_without_torch_the_message_has_the_install_line() -> None:
+    with pytest.raises(AssertionError, match=r"pip install 'm3leo-prep\[torch\]'"):
+        run_python(BLOCKED.format(blocked=["torch"], module=TENSORS))
 
 
 def test_the_blocker_can_fail() -> None:

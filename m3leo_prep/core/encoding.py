@@ -104,12 +104,15 @@ def encode(values: NDArray[Any], valid: NDArray[np.bool_], encoding: Encoding) -
         physical = np.where(dark, physical.dtype.type(DB_FLOOR), 10 * np.log10(bright))
     with np.errstate(invalid="ignore"):
         possible = usable & (physical >= encoding.valid_min) & (physical <= encoding.valid_max)
+        if encoding.dtype == "float32":  # what overflows it is as impossible as infinity
+            possible &= np.abs(physical) <= np.finfo(np.float32).max
     out_of_range = np.count_nonzero(valid, axis=axes) - np.count_nonzero(possible, axis=axes)
     if encoding.dtype == "float32":
         codes = np.where(possible, physical, np.nan).astype(np.float32)
     else:
-        # The fill goes in before the cast, so that no NaN or huge number is ever cast to an integer.
-        scaled = np.where(possible, np.rint(physical / physical.dtype.type(encoding.scale)), encoding.fill_value)
+        # Missing pixels (nodata such as -3.4e38) would overflow; the fill goes in before the cast to integers.
+        inside = np.where(possible, physical, physical.dtype.type(0))
+        scaled = np.where(possible, np.rint(inside / inside.dtype.type(encoding.scale)), encoding.fill_value)
         codes = scaled.astype(dtype)
     return Encoded(codes, possible, out_of_range.astype(np.int64), floored)
 

@@ -20,16 +20,19 @@ _NOTHING = 1e-9
 _SLIVER = 1e-3
 """Bits count from pixels that cover at least this share of the target: a sub-pixel shift does not dilate."""
 
+_UNIT = 2.0**-SHIFT
+
 AVERAGE = 0
 SUM = 1
 MODE = 2
 BITOR = 3
 
 _jit = nb.njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
+_inline = nb.njit(cache=True, nogil=True, fastmath=False, error_model="numpy", inline="always")
 
 
-@_jit
-def _edge(cover: Any, width: int, xa: float, ya: float, xb: float, yb: float) -> None:
+@_inline
+def _edge(cover: Any, width: int, xa: float, ya: float, xb: float, yb: float, sign: float) -> None:
     """Add one edge to ``cover``: per source row, differences along x of the signed area to its right.
 
     A piece of height h whose middle lies a share m into its pixel covers h (1 - m) of that pixel and h of all
@@ -39,82 +42,67 @@ def _edge(cover: Any, width: int, xa: float, ya: float, xb: float, yb: float) ->
     if dy == 0:
         return
     steep = abs(dy) >= abs(dx)
-    sign = 1.0
     if (dy if steep else dx) < 0:
-        xa, ya, xb, yb, sign = xb, yb, xa, ya, -1.0
+        xa, ya, xb, yb, sign = xb, yb, xa, ya, -sign
     x, y = xa, ya
+    # Both parts of a step are always added, the first one empty if no border is crossed: which of the two it
+    # is looks random to the branch predictor.
     if steep:
-        slope = dx / dy
+        slope, inverse = dx / dy, dy / dx
         for row in range(int(ya), int(yb) + 1):
-            next_y, next_x = row + 1.0, x + slope * (row + 1.0 - y)
-            if next_y >= yb:
-                next_x, next_y = xb, yb
-            height = sign * (next_y - y)
+            next_y = min(yb, row + 1.0)
+            next_x = x + slope * (next_y - y)
             near, far = int(x), int(next_x)
+            crossed = near != far
+            border = float(max(near, far)) if crossed else x
+            up = (border - x) * inverse if crossed else 0.0
             at = row * width
-            if near != far:
-                border = float(max(near, far))
-                part = height * (border - x) / (next_x - x)
-                before = part * (0.5 * (x + border) - near)
-                cover[at + near] += part - before
-                cover[at + near + 1] += before
-                height, x = height - part, border
-            before = height * (0.5 * (x + next_x) - far)
+            height = sign * up
+            before = height * (0.5 * (x + border) - near)
+            cover[at + near] += height - before
+            cover[at + near + 1] += before
+            height = sign * (next_y - y - up)
+            before = height * (0.5 * (border + next_x) - far)
             cover[at + far] += height - before
             cover[at + far + 1] += before
             x, y = next_x, next_y
     else:
-        slope = dy / dx
+        slope, inverse = dy / dx, dx / dy
         for column in range(int(xa), int(xb) + 1):
-            next_x, next_y = column + 1.0, y + slope * (column + 1.0 - x)
-            if next_x >= xb:
-                next_x, next_y = xb, yb
+            next_x = min(xb, column + 1.0)
+            next_y = y + slope * (next_x - x)
             near, far = int(y), int(next_y)
-            if near != far:
-                border = float(max(near, far))
-                middle = x + (next_x - x) * (border - y) / (next_y - y)
-                height = sign * (border - y)
-                before = height * (0.5 * (x + middle) - column)
-                cover[near * width + column] += height - before
-                cover[near * width + column + 1] += before
-                x, y = middle, border
-            height = sign * (next_y - y)
-            before = height * (0.5 * (x + next_x) - column)
+            crossed = near != far
+            border = float(max(near, far)) if crossed else y
+            middle = x + (border - y) * inverse if crossed else x
+            height = sign * (border - y)
+            before = height * (0.5 * (x + middle) - column)
+            cover[near * width + column] += height - before
+            cover[near * width + column + 1] += before
+            height = sign * (next_y - border)
+            before = height * (0.5 * (middle + next_x) - column)
             cover[far * width + column] += height - before
             cover[far * width + column + 1] += before
             x, y = next_x, next_y
 
 
 @_jit
-def _quad(
-    cover: Any, px0: Any, py0: Any, px1: Any, py1: Any, k: int, base_x: int, base_y: int, nx: int, ny: int
-) -> float:
-    """Write target pixel ``k`` to ``cover``, (ny, nx + 2) flat; return its area.
+def _quad(cover: Any, corners: Any, nx: int, ny: int) -> float:
+    """Write the target pixel with ``corners`` to ``cover``, (ny + 1, nx + 2) flat; return its area.
 
-    The running sum of a row, from left to right, is the area covered of each source pixel.
+    The running sum of a row, from left to right, is the area covered of each source pixel. Corners are x and
+    y, 4 + the first again, in source pixels from the upper-left of those touched. The last row and the last two
+    columns take what rounding puts on the border.
     """
-    width = nx + 2
-    unit = 2.0**-SHIFT
-    ax, ay = (px0[k] - base_x) * unit, (py0[k] - base_y) * unit
-    bx, by = (px0[k + 1] - base_x) * unit, (py0[k + 1] - base_y) * unit
-    cx, cy = (px1[k + 1] - base_x) * unit, (py1[k + 1] - base_y) * unit
-    dx, dy = (px1[k] - base_x) * unit, (py1[k] - base_y) * unit
-    area = 0.5 * ((cx - ax) * (by - dy) - (bx - dx) * (cy - ay))
+    x, y = corners[0], corners[1]
+    area: float = 0.5 * ((x[2] - x[0]) * (y[1] - y[3]) - (x[1] - x[3]) * (y[2] - y[0]))
     if nx == 1 and ny == 1:
         cover[0] = abs(area)
         return abs(area)
-    for m in range(width * ny):
-        cover[m] = 0.0
-    if area > 0:
-        _edge(cover, width, ax, ay, bx, by)
-        _edge(cover, width, bx, by, cx, cy)
-        _edge(cover, width, cx, cy, dx, dy)
-        _edge(cover, width, dx, dy, ax, ay)
-    else:
-        _edge(cover, width, bx, by, ax, ay)
-        _edge(cover, width, cx, cy, bx, by)
-        _edge(cover, width, dx, dy, cx, cy)
-        _edge(cover, width, ax, ay, dx, dy)
+    cover[: (nx + 2) * (ny + 1)] = 0.0
+    turn = 1.0 if area > 0 else -1.0
+    for k in range(4):
+        _edge(cover, nx + 2, x[k], y[k], x[k + 1], y[k + 1], turn)
     return abs(area)
 
 
@@ -143,7 +131,7 @@ def average(
     px0, py0 = np.empty(step + 1, np.int64), np.empty(step + 1, np.int64)
     px1, py1 = np.empty(step + 1, np.int64), np.empty(step + 1, np.int64)
     pxc, pyc = np.empty(step, np.int64), np.empty(step, np.int64)
-    cover = np.empty(64)
+    cover, corners = np.empty(64), np.empty((2, 5))
     for cell_row in range(good.shape[0]):
         for cell_col in range(good.shape[1]):
             j0 = max(0, cell_col * step - col)
@@ -169,9 +157,15 @@ def average(
                     ny = (max(py0[k], py0[k + 1], py1[k], py1[k + 1]) >> SHIFT) - y0 + 1
                     if x0 >= width or y0 >= height or x0 + nx <= 0 or y0 + ny <= 0:
                         continue
-                    if cover.size < (nx + 2) * ny:
-                        cover = np.empty(2 * (nx + 2) * ny)
-                    whole = _quad(cover, px0, py0, px1, py1, k, x0 << SHIFT, y0 << SHIFT, nx, ny)
+                    if cover.size < (nx + 2) * (ny + 1):
+                        cover = np.empty(2 * (nx + 2) * (ny + 1))
+                    for m, n_m in ((0, k), (1, k + 1), (4, k)):
+                        corners[0, m] = (px0[n_m] - (x0 << SHIFT)) * _UNIT
+                        corners[1, m] = (py0[n_m] - (y0 << SHIFT)) * _UNIT
+                    for m, n_m in ((2, k + 1), (3, k)):
+                        corners[0, m] = (px1[n_m] - (x0 << SHIFT)) * _UNIT
+                        corners[1, m] = (py1[n_m] - (y0 << SHIFT)) * _UNIT
+                    whole = _quad(cover, corners, nx, ny)
                     label = np.int64(0)
                     if labels.size:
                         x, y = pxc[k] >> SHIFT, pyc[k] >> SHIFT
@@ -189,14 +183,26 @@ def average(
                                 if x0 + c < 0:
                                     continue
                                 value = src[b, y0 + m, x0 + c]
-                                if np.isfinite(value) and (
-                                    labels.size == 0 or labels[y0 + m, x0 + c] == label
-                                ):
+                                if np.isfinite(value) and (labels.size == 0 or labels[y0 + m, x0 + c] == label):
                                     total += covered * value
                                     weight += covered
                         if weight > _NOTHING and weight >= min_weight * whole:
                             out[b, i, j0 + k] = total if kind == SUM else total / weight
                             ok[b, i, j0 + k] = True
+
+
+@_jit
+def _uniform(src: Any, valid: Any, x0: int, y0: int, nx: int, ny: int) -> bool:
+    """Return whether all these pixels are valid and alike in each band: then their areas do not matter."""
+    if x0 < 0 or y0 < 0 or x0 + nx > src.shape[2] or y0 + ny > src.shape[1]:
+        return False
+    for b in range(src.shape[0]):
+        code = src[b, y0, x0]
+        for y in range(y0, y0 + ny):
+            for x in range(x0, x0 + nx):
+                if src[b, y, x] != code or not valid[b, y, x]:
+                    return False
+    return True
 
 
 @_jit
@@ -224,7 +230,7 @@ def codes(
     rows, cols = out.shape[1:]
     px0, py0 = np.empty(step + 1, np.int64), np.empty(step + 1, np.int64)
     px1, py1 = np.empty(step + 1, np.int64), np.empty(step + 1, np.int64)
-    cover, seen = np.empty(64), np.empty(64, np.int64)
+    cover, corners, seen = np.empty(64), np.empty((2, 5)), np.empty(64, np.int64)
     for cell_row in range(good.shape[0]):
         for cell_col in range(good.shape[1]):
             j0 = max(0, cell_col * step - col)
@@ -247,9 +253,20 @@ def codes(
                     ny = (max(py0[k], py0[k + 1], py1[k], py1[k + 1]) >> SHIFT) - y0 + 1
                     if x0 >= width or y0 >= height or x0 + nx <= 0 or y0 + ny <= 0:
                         continue
-                    if cover.size < (nx + 2) * ny:
-                        cover, seen = np.empty(2 * (nx + 2) * ny), np.empty(2 * (nx + 2) * ny, np.int64)
-                    whole = _quad(cover, px0, py0, px1, py1, k, x0 << SHIFT, y0 << SHIFT, nx, ny)
+                    if _uniform(src, valid, x0, y0, nx, ny):
+                        for b in range(bands):
+                            out[b, i, j0 + k] = src[b, y0, x0]
+                            ok[b, i, j0 + k] = True
+                        continue
+                    if cover.size < (nx + 2) * (ny + 1):
+                        cover, seen = np.empty(2 * (nx + 2) * (ny + 1)), np.empty(2 * (nx + 2) * (ny + 1), np.int64)
+                    for m, n_m in ((0, k), (1, k + 1), (4, k)):
+                        corners[0, m] = (px0[n_m] - (x0 << SHIFT)) * _UNIT
+                        corners[1, m] = (py0[n_m] - (y0 << SHIFT)) * _UNIT
+                    for m, n_m in ((2, k + 1), (3, k)):
+                        corners[0, m] = (px1[n_m] - (x0 << SHIFT)) * _UNIT
+                        corners[1, m] = (py1[n_m] - (y0 << SHIFT)) * _UNIT
+                    whole = _quad(cover, corners, nx, ny)
                     for b in range(bands):
                         count, weight, bits = 0, 0.0, src.dtype.type(0)
                         for m in range(max(0, -y0), min(ny, height - y0)):

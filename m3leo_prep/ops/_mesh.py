@@ -194,9 +194,7 @@ def _fixed_point(
     for axis in range(2):
         absolute = inverse[axis, 0] * x + inverse[axis, 1] * y
         fixed = np.rint(absolute * one).astype(np.int64)
-        start = origin.whole[axis] * one + round(origin.fraction[axis] * _ORIGIN_QUANTUM) * (
-            one // _ORIGIN_QUANTUM
-        )
+        start = origin.whole[axis] * one + round(origin.fraction[axis] * _ORIGIN_QUANTUM) * (one // _ORIGIN_QUANTUM)
         nodes.append(fixed - start)
     if _crs_is_geographic(src):
         # Longitudes come as -180...180; take the turn that is nearest to the middle of the source.

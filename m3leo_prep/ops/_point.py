@@ -138,7 +138,17 @@ def bilinear(
 
 @_jit
 def component(
-    src: Any, labels: Any, u: Any, v: Any, good: Any, step: int, row: int, col: int, min_weight: float, out: Any, ok: Any
+    src: Any,
+    labels: Any,
+    u: Any,
+    v: Any,
+    good: Any,
+    step: int,
+    row: int,
+    col: int,
+    min_weight: float,
+    out: Any,
+    ok: Any,
 ) -> None:
     """Fill ``out`` and ``ok`` bilinearly from the neighbours that share the nearest pixel's label."""
     bands, height, width = src.shape
@@ -204,9 +214,7 @@ def _four(kind: int, f: Any, w: Any) -> None:
 
 
 @_jit
-def _around(
-    src: Any, b: int, x: int, y: int, fx: Any, fy: Any, wx: Any, wy: Any, kind: int, min_weight: float
-) -> Any:
+def _around(src: Any, b: int, x: int, y: int, fx: Any, fy: Any, wx: Any, wy: Any, kind: int, min_weight: float) -> Any:
     """Return the 4 x 4 value where neighbours are missing, from (x, y) = the tap before the point."""
     total, weight = src.dtype.type(0), src.dtype.type(0)
     for dy in range(4):
@@ -327,10 +335,7 @@ def taps(
                             for dy in range(4):
                                 line = src[b, y + dy - 1]
                                 value += wy[dy] * (
-                                    wx[0] * line[x - 1]
-                                    + wx[1] * line[x]
-                                    + wx[2] * line[x + 1]
-                                    + wx[3] * line[x + 2]
+                                    wx[0] * line[x - 1] + wx[1] * line[x] + wx[2] * line[x + 1] + wx[3] * line[x + 2]
                                 )
                         found = np.isfinite(value)
                         if not found:

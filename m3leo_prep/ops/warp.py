@@ -110,7 +110,8 @@ def warp(
         raise ConfigError("a geobox without a CRS cannot be placed", hint="give the source its CRS")
     offset = _mesh.offset_if_aligned(src, dst)
     if offset is not None:
-        return _shift(data, valid, dst, *offset)
+        row, col, flipped = offset
+        return _shift(data, valid, dst, row, col, flipped=flipped)
     mesh = _mesh.build(src, dst)
     out_dtype = data.dtype if method in _EXACT else _out_dtype(data.dtype)
     window = mesh.window((data.shape[1], data.shape[2]))
@@ -177,7 +178,7 @@ def _fill(dtype: np.dtype[Any]) -> Any:
 
 
 def _shift(
-    data: NDArray[Any], valid: NDArray[np.bool_], dst: GeoBox, row: int, col: int, flipped: bool
+    data: NDArray[Any], valid: NDArray[np.bool_], dst: GeoBox, row: int, col: int, *, flipped: bool
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Return the pixels themselves; target row i is source row ``row`` + i (- i if flipped)."""
     out, ok = _nothing(data.shape[0], dst, data.dtype)
@@ -197,15 +198,11 @@ def _kernels() -> tuple[ModuleType, ModuleType]:
     try:
         from m3leo_prep.ops import _area, _point
     except ModuleNotFoundError as error:
-        raise MissingDependency(
-            f"resampling needs {error.name}", hint="pip install 'm3leo-prep[build]'"
-        ) from error
+        raise MissingDependency(f"resampling needs {error.name}", hint="pip install 'm3leo-prep[build]'") from error
     return _point, _area
 
 
-def _nearest(
-    data: NDArray[Any], valid: NDArray[np.bool_], mesh: _mesh.Mesh
-) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+def _nearest(data: NDArray[Any], valid: NDArray[np.bool_], mesh: _mesh.Mesh) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     point, _ = _kernels()
     # Only bytes move, so one kernel per item size serves all dtypes.
     plain = np.dtype(f"u{data.dtype.itemsize}")

@@ -136,8 +136,10 @@ class ChipDataset(TorchDataset[Sample]):
 
     def __getitems__(self, indices: Sequence[int]) -> list[Sample]:
         """Return the samples of a batch, read in the order in which they lie on disk."""
-        in_order = {index: self[index] for index in sorted(set(indices), key=lambda i: i % max(1, len(self)))}
-        return [in_order[index] for index in indices]
+        # Each is read by itself even when asked for twice: a random transform must not repeat itself.
+        order = sorted(range(len(indices)), key=lambda position: indices[position] % max(1, len(self)))
+        samples = {position: self[indices[position]] for position in order}
+        return [samples[position] for position in range(len(indices))]
 
 
 class _Chips:

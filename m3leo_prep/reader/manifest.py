@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,9 @@ class StoredArray:
         valid = codes != self.fill
         if self.is_class:
             return codes, valid
-        # Wide codes do not fit float32's 24 bits: scale them in double precision, then round once.
-        wide = codes.dtype.itemsize > 2
-        values = np.multiply(codes, self.scale, dtype=np.float64 if wide else np.float32).astype(np.float32, copy=False)
+        if codes.dtype.itemsize <= 2:
+            return np.take(_table(codes.dtype.str, self.fill, self.scale), _unsigned(codes)), valid
+        values = np.multiply(codes, self.scale, dtype=np.float64).astype(np.float32)
         np.copyto(values, np.nan, where=~valid)
         return values, valid
 
@@ -169,3 +170,21 @@ def _array(about: Mapping[str, Any]) -> StoredArray:
 
 def _when(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
+
+
+@lru_cache(64)
+def _table(dtype: str, fill: int, scale: float) -> NDArray[np.float32]:
+    """Return the value of every code of up to 16 bits, by the code's bits: exact as xarray's, in one pass.
+
+    The product is taken in double precision and rounded once; in float32 every fifth value would be off by one unit in
+    the last place.
+    """
+    bits = np.arange(2 ** (8 * np.dtype(dtype).itemsize)).astype(f"u{np.dtype(dtype).itemsize}")
+    codes = bits.view(dtype)
+    values = (codes * np.float64(scale)).astype(np.float32)
+    values[codes == fill] = np.nan
+    return values
+
+
+def _unsigned(codes: NDArray[Any]) -> NDArray[Any]:
+    return codes.view(f"u{codes.dtype.itemsize}")

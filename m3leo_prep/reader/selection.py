@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
-from m3leo_prep.core.errors import ConfigError
+from m3leo_prep.core.errors import ConfigError, StoreError
 from m3leo_prep.core.reasons import Reason
 from m3leo_prep.core.text import near
 from m3leo_prep.reader.dataset import Dataset
@@ -61,10 +60,11 @@ def resolve(dataset: Dataset, names: Iterable[str], bands: Bands, slots: Slots) 
 
 def check_keys(argument: str, given: Iterable[str], known: Iterable[str]) -> None:
     """Raise ConfigError if an argument speaks of something that is not read."""
-    known = list(known)
+    known = list(dict.fromkeys(known))
     for key in given:
         if key not in known:
-            raise ConfigError(f"`{argument}` names '{key}', which is not read here", hint=near(key, known))
+            hint = "these can be named: " + ", ".join(known)
+            raise ConfigError(f"`{argument}` names '{key}', which is not read here", hint=hint)
 
 
 def check_agreement(datasets: Sequence[Dataset], picks: Sequence[Mapping[str, Pick]], *, allow_mixed: bool) -> None:
@@ -92,9 +92,19 @@ def check_agreement(datasets: Sequence[Dataset], picks: Sequence[Mapping[str, Pi
 
 
 def has_data(dataset: Dataset, pick: Pick) -> NDArray[np.bool_]:
-    """Return (chip,) True where at least one pixel of the picked slots and bands is valid."""
+    """Return (chip,) True where at least one pixel of the picked slots and bands is valid.
+
+    Raises:
+        StoreError: the dataset's ``<variable>_valid`` is not there.
+    """
+    import zarr
+
     name = f"{ZARR}/{pick.layer.name}/{pick.array.name}_valid"
-    percent = np.asarray(zarr.open_array(dataset.path / name, mode="r")[...])[..., list(pick.bands)]
+    try:
+        percent = np.asarray(zarr.open_array(dataset.path / name, mode="r")[...])[..., list(pick.bands)]
+    except FileNotFoundError as error:
+        hint = "run `finalize`, or pull it again"
+        raise StoreError("this array is not here", where=str(dataset.path / name), hint=hint) from error
     if not pick.layer.is_static:
         percent = percent[:, list(pick.slots)]
     some = (percent > 0) & (percent != Reason.NOT_BUILT)

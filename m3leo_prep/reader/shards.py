@@ -66,16 +66,14 @@ class ShardReader:
             key = (place, piece.band, 0, 0) if layer.is_static else (place, piece.slot, piece.band, 0, 0)
             name = shard_name(layer.name, array.name, at)
             shard = self._open(name, _grid(layer, array))
-            payload = None if shard is None else shard.read(key)
-            if payload is None:
-                out[piece.target] = array.fill_value
-                continue
-            where = f"{self.root / name}, chunk {key}, chip {row}"
             try:
-                if piece.is_whole:
-                    codec.decode_into(payload, out[piece.target], where=where)
+                payload = None if shard is None else shard.read(key)
+                if payload is None:
+                    out[piece.target] = array.fill_value
+                elif piece.is_whole:
+                    codec.decode_into(payload, out[piece.target])
                 else:
-                    out[piece.target] = codec.decode(payload, chunk, where=where)[piece.source]
+                    out[piece.target] = codec.decode(payload, chunk)[piece.source]
             except VerifyError as error:
                 where = f"{self.root / name}, chunk {key}, chip {self._chip(row)}"
                 raise VerifyError(error.message, hint=error.hint, where=where) from error
@@ -125,11 +123,10 @@ class ShardReader:
 class _Shard:
     """An open shard: its file, which all threads read with ``pread``, and its index."""
 
-    __slots__ = ("_descriptor", "index", "path", "size")
+    __slots__ = ("_descriptor", "index", "size")
 
     def __init__(self, path: Path, size: int, grid: tuple[int, ...]) -> None:
         self._descriptor = -1
-        self.path = path
         self.size = size
         hint = "it was not pulled, or the copy broke off: pull it again, or run `build` again"
         try:
@@ -151,7 +148,7 @@ class _Shard:
         if length == MISSING:
             return None
         if offset + length > self.size:
-            raise VerifyError(f"chunk {key} reaches beyond the shard's end", where=str(self.path))
+            raise VerifyError("the chunk reaches beyond the shard's end")
         return os.pread(self._descriptor, length, offset)
 
     def __del__(self) -> None:

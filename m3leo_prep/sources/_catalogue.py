@@ -13,8 +13,8 @@ from urllib.parse import unquote, urlparse
 from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.text import near
 from m3leo_prep.sources._dates import parse
-from m3leo_prep.sources._options import Band
-from m3leo_prep.sources._scenes import WHOLE, Scene
+from m3leo_prep.sources._options import WHOLE, Band
+from m3leo_prep.sources._scenes import Scene
 
 _PATH_COLUMNS = ("path", "location", "href")
 """Of a GeoParquet without STAC assets, such as a GDAL tile index."""
@@ -106,7 +106,7 @@ def _scene(row: Mapping[str, Any], folder: Path, root: Path, wanted: Sequence[Ba
     if not identity or geometry is None:
         raise ConfigError("an item needs `id` and `geometry`", where=at)
     if isinstance(geometry, Mapping):
-        geometry = shapely.geometry.shape(geometry)
+        geometry = shapely.geometry.shape(dict(geometry))
     properties = row.get("properties") or {}
     assets = row.get("assets") or {}
     files: dict[str, str] = {}

@@ -70,17 +70,17 @@ def parse(text: str) -> datetime | None:
 def _search(text: str, pattern: str) -> datetime | None:
     if not pattern:
         for match in _IN_NAME.finditer(text):
-            year, _, month, day, *clock = match.groups(default="0")
+            year, _, month, day, hour, minute, second = match.groups(default="0")
+            clock = (int(hour), int(minute), int(second))
             try:
-                return datetime(int(year), int(month), int(day), *map(int, clock), tzinfo=UTC)
+                return datetime(int(year), int(month), int(day), *clock, tzinfo=UTC)
             except ValueError:  # such as 20200231: a number, not a date
                 continue
         return None
-    match = _regex(pattern).search(text)
-    if match is None:
+    hit = _regex(pattern).search(text)
+    if hit is None:
         return None
-    groups = match.groupdict()
-    found = groups.get("date") or (match.group(1) if match.re.groups else match.group())
+    found = hit.groupdict().get("date") or (hit.group(1) if hit.re.groups else hit.group())
     try:
         if "%" in pattern:
             return datetime.strptime(found, pattern).replace(tzinfo=UTC)

@@ -16,6 +16,9 @@ from m3leo_prep.sources._header import BandHeader, Header, Stamp, place
 ENV = {
     # Folders of 100 000 scenes: probe for the few sidecars by name, never list the folder.
     "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE",
+    # Units run in parallel already; and errors in the decoder threads of OpenJPEG are printed, not raised, so that
+    # the blocks of a truncated file would come back as zeros.
+    "GDAL_NUM_THREADS": "1",
     # Decoded blocks are kept by our own cache, which threads share and which is counted.
     "GDAL_CACHEMAX": 64 * 2**20,
 }

@@ -190,6 +190,7 @@ def pixel_metres(geobox: GeoBox) -> tuple[float, float]:
     """Return the lengths of a pixel's sides in metres, column step first, about the centre of the raster."""
     a = geobox.transform
     crs = geobox.crs
+    assert crs is not None
     if crs.geographic:
         from pyproj import Geod
 

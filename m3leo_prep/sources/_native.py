@@ -96,9 +96,9 @@ class NativeGrid:
 
         From whole pixel numbers, so that a pixel has the same coordinates, bit for bit, in every window.
         """
-        x = self.x0 + (np.arange(window.col0, window.col1) + 0.5) * self.pitch
-        y = self.y0 - (np.arange(window.row0, window.row1) + 0.5) * self.pitch
-        return x, y
+        cols = np.arange(window.col0, window.col1, dtype=np.float64)
+        rows = np.arange(window.row0, window.row1, dtype=np.float64)
+        return self.x0 + (cols + 0.5) * self.pitch, self.y0 - (rows + 0.5) * self.pitch
 
 
 @lru_cache(maxsize=512)
@@ -117,9 +117,9 @@ def _is_geographic(crs: str) -> bool:
 def _outline(geobox: GeoBox, points: int = 33) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return x and y of points along the four edges, and last the centre."""
     rows, cols = geobox.shape
-    t = np.linspace(0.0, 1.0, points)
+    t: NDArray[np.float64] = np.linspace(0.0, 1.0, points)
     zero, one = np.zeros_like(t), np.ones_like(t)
-    u: NDArray[np.float64] = np.concatenate([t, t, zero, one, [0.5]]) * cols
-    v: NDArray[np.float64] = np.concatenate([zero, one, t, t, [0.5]]) * rows
+    u = np.concatenate([t, t, zero, one, np.array([0.5])]) * cols
+    v = np.concatenate([zero, one, t, t, np.array([0.5])]) * rows
     a = geobox.transform
     return a.a * u + a.b * v + a.c, a.d * u + a.e * v + a.f

@@ -14,6 +14,7 @@ from m3leo_prep.sources._header import BandHeader, Header, Stamp, place
 
 _REGULAR_PX = 0.1
 """Coordinates may leave an even spacing by this much (float32 coordinates do by 0.01)."""
+_CONTIGUOUS = (256, 256)
 _AGAIN = "fetch it again, or leave it out by `pattern:`"
 
 
@@ -40,7 +41,8 @@ def header(path: str, stamp: Stamp, crs: str = "") -> Header:
         transform = Affine(dx, 0.0, x0 - dx / 2, 0.0, dy, y0 - dy / 2)
         shape = (len(file.variables[y_name]), len(file.variables[x_name]))
         placed = place(path, shape, transform, crs or _crs(file, first, x_name))
-        block = (first.chunks or first.shape)[-2:]
+        # Without chunks any part can be read by itself.
+        block = tuple(first.chunks or _CONTIGUOUS)[-2:]
         times = _times(file.variables[next(iter(steps))], path) if steps else ()
         bands = tuple(_band(name, variable) for name, variable in grids.items())
         tags = {k: _text(v) for k, v in file.attrs.items() if isinstance(v, (str, bytes))}
@@ -123,11 +125,13 @@ def _times(variable: Any, path: str) -> tuple[datetime, ...]:
     try:
         raw = xr.Variable(("t",), np.asarray(variable[:]), attributes)
         values = np.asarray(xr.conventions.decode_cf_variable("t", raw).values)
-        microseconds = values.astype("datetime64[us]")
+        problem = "" if values.dtype.kind == "M" else f"its units and calendar are {attributes or 'missing'}"
     except (ValueError, TypeError) as error:
-        hint = "the time axis needs CF units such as 'days since 1990-01-01'"
-        raise ConfigError(f"its time axis cannot be read: {error}", where=path, hint=hint) from error
-    return tuple(when.item().replace(tzinfo=UTC) for when in microseconds)
+        problem = str(error)
+    if problem:
+        hint = "the time axis needs CF units such as 'days since 1990-01-01', in the standard calendar"
+        raise ConfigError(f"its time axis cannot be read: {problem}", where=path, hint=hint)
+    return tuple(when.item().replace(tzinfo=UTC) for when in values.astype("datetime64[us]"))
 
 
 def _band(name: str, variable: Any) -> BandHeader:

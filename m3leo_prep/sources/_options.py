@@ -1,4 +1,4 @@
-"""What a recipe may say about bands, masks and classes, checked and in one form."""
+"""What a recipe may say about bands, masks and classes, checked and in one form, and found in files."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.raster import LegendClass
 from m3leo_prep.core.text import near
 from m3leo_prep.sources._header import BandHeader, Header
+
+WHOLE = ""
+"""Role of the one file that holds all bands of a scene; other files have their band's name, or ``mask``."""
 
 _BAND_KEYS = ("file", "asset", "band")
 _MASK_KEYS = (*_BAND_KEYS, "values")
@@ -115,12 +118,54 @@ def parse_legend(value: Any) -> tuple[LegendClass, ...]:
     return tuple(sorted(classes, key=lambda one: one.code))
 
 
-def palette_legend(head: Header, band: BandHeader) -> tuple[LegendClass, ...]:
-    """Return the classes of a palette, with names where the tag ``legend`` lists them (ESA WorldCover)."""
+def palette_legend(head: Header, band: BandHeader, remap: Mapping[int, int]) -> tuple[LegendClass, ...]:
+    """Return the classes of a colour table, with names where the tag ``legend`` lists them (ESA WorldCover).
+
+    Codes that ``remap`` changes are listed as they become.
+    """
     listed = re.findall(r"^\s*(\d+)\s+(\S.*?)\s*$", head.tags.get("legend", ""), re.MULTILINE)
     names = {int(code): name for code, name in listed}
-    codes = sorted(names.keys() | band.palette.keys())
-    return tuple(LegendClass(code, names.get(code, f"class_{code}"), band.palette.get(code, "")) for code in codes)
+    classes: dict[int, LegendClass] = {}
+    for code in sorted(names.keys() | band.palette.keys()):
+        new = remap.get(code, code)
+        name = names.get(code, f"class_{code}")
+        classes.setdefault(new, LegendClass(new, name, band.palette.get(code, "")))
+    return tuple(classes[code] for code in sorted(classes))
+
+
+def resolve(
+    heads: Mapping[str, Header], bands: Sequence[Band] | None, mask: Mask | None, *, by_order: bool
+) -> dict[str, tuple[Header, BandHeader]]:
+    """Return file and header of each band, in order, without those that the scene lacks.
+
+    Args:
+        heads: headers of a scene's files by role.
+        bands: what the recipe asks for; None = all that the file has but the mask.
+        mask: the mask band, if any.
+        by_order: names are given to bands that have none in the file, in order.
+
+    Raises:
+        ConfigError: no such band, or as many names as there are no bands.
+    """
+    whole = heads.get(WHOLE)
+    if whole is None:
+        return {b.name: (heads[b.name], heads[b.name].band(b.key)) for b in bands or () if b.name in heads}
+    if bands is None:
+        skip = mask.band.key if mask and not mask.band.is_apart else None
+        own = [(band.name or f"b{k}", band) for k, band in enumerate(whole.bands, 1) if skip not in {band.name, k}]
+        return {name: (whole, band) for name, band in own}
+    unnamed = not any(band.name for band in whole.bands) or (len(whole.bands) == 1 and whole.driver != "netCDF")
+    if not by_order or not unnamed:
+        return {band.name: (whole, whole.band(band.key)) for band in bands}
+    if len(bands) != len(whole.bands):
+        raise ConfigError(
+            f"has {len(whole.bands)} bands without names, the recipe names {len(bands)}",
+            where=whole.path,
+            hint="say which number each is: bands: {"
+            + ", ".join(f"{b.name}: {k}" for k, b in enumerate(bands, 1))
+            + "}",
+        )
+    return {band.name: (whole, own) for band, own in zip(bands, whole.bands, strict=True)}
 
 
 def numbers(key: str, value: Any) -> tuple[float, ...] | None:

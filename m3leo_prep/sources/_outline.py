@@ -11,7 +11,7 @@ import shapely
 from numpy.typing import NDArray
 
 from m3leo_prep.core.errors import ConfigError
-from m3leo_prep.core.footprint import split_antimeridian
+from m3leo_prep.core.polygons import split_antimeridian
 from m3leo_prep.ports.source import READ_MARGIN
 from m3leo_prep.sources._native import Window, transformer
 
@@ -39,7 +39,7 @@ def footprint(geobox: GeoBox, where: str = "") -> BaseGeometry:
     if not good.all():
         # Corners of world maps (Mollweide, sinusoidal) lie off the Earth: take the bounds of what is on it.
         return _bounds_on_earth(geobox, where)
-    if not geobox.crs.geographic:
+    if not _in_degrees(geobox):
         lon = np.unwrap(lon, period=360.0)
     lat = np.clip(lat, -90.0, 90.0)
     if abs(lon[-1] - lon[0]) > 180.0:  # the outline runs around a pole
@@ -57,16 +57,16 @@ def windows(geobox: GeoBox, target: GeoBox) -> Iterator[tuple[Window, GeoBox]]:
     core = _project(target, *_ring(target), str(geobox.crs))
     padded_box = target.pad(READ_MARGIN)
     padded = _project(padded_box, *_ring(padded_box), str(geobox.crs))
-    turns = (0.0,)
-    if geobox.crs.geographic:
+    turns = [0.0]
+    if _in_degrees(geobox):
         about = float(core[0][0])
         core, padded = _about(core, about), _about(padded, about)
-        turns = (0.0, 360.0, -360.0)
+        turns = [0.0, 360.0, -360.0]
     for turn in turns:
         window = _window(geobox, *[(x + turn, y) for x, y in (core, padded)])
         if window is not None:
             crop = geobox[window.row0 : window.row1, window.col0 : window.col1]
-            yield window, _in_range(crop) if geobox.crs.geographic else crop
+            yield window, _in_range(crop) if _in_degrees(geobox) else crop
 
 
 def _window(geobox: GeoBox, core: tuple[Floats, Floats], padded: tuple[Floats, Floats]) -> Window | None:
@@ -75,9 +75,12 @@ def _window(geobox: GeoBox, core: tuple[Floats, Floats], padded: tuple[Floats, F
     whole = Window(0, geobox.shape[0], 0, geobox.shape[1])
     if bare is None or bare.within(whole).is_empty:
         return None
-    full = _pixels(geobox, padded, READ_MARGIN + _SLACK_PX)
-    assert full is not None
-    return full.within(whole)
+    # The margin counts pixels of the coarser grid: the target's by the padded outline, the raster's by themselves.
+    a, b = _pixels(geobox, padded, _SLACK_PX), _pixels(geobox, core, READ_MARGIN + _SLACK_PX)
+    assert a is not None
+    assert b is not None
+    rows, cols = (min(a.row0, b.row0), max(a.row1, b.row1)), (min(a.col0, b.col0), max(a.col1, b.col1))
+    return Window(*rows, *cols).within(whole)
 
 
 def _pixels(geobox: GeoBox, points: tuple[Floats, Floats], more: int) -> Window | None:
@@ -118,6 +121,10 @@ def _about(points: tuple[Floats, Floats], centre: float) -> tuple[Floats, Floats
     return centre + (x - centre + 180.0) % 360.0 - 180.0, y
 
 
+def _in_degrees(geobox: GeoBox) -> bool:
+    return geobox.crs is not None and bool(geobox.crs.geographic)
+
+
 def _in_range(geobox: GeoBox) -> GeoBox:
     """Return the geobox with its centre in -180...180."""
     from affine import Affine
@@ -141,7 +148,8 @@ def _bounds_on_earth(geobox: GeoBox, where: str) -> BaseGeometry:
             where=where,
             hint="the file's CRS tag is wrong: name the true one with `crs:`, such as EPSG:32632",
         )
-    return shapely.box(lon[good].min(), lat[good].min(), lon[good].max(), lat[good].max())
+    box: BaseGeometry = shapely.box(lon[good].min(), lat[good].min(), lon[good].max(), lat[good].max())
+    return box
 
 
 def _on_globe(polygon: BaseGeometry) -> BaseGeometry:

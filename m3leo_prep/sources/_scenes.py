@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING
 
 from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.text import near
-from m3leo_prep.sources._options import Band
+from m3leo_prep.sources._options import WHOLE, Band
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
 SUFFIXES = (".tif", ".tiff", ".jp2", ".nc", ".vrt")
 CATALOGUES = (".json", ".geojson", ".parquet", ".geoparquet")
-WHOLE = ""
-"""Role of the one file that holds all bands of a scene."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,7 @@ def _ground(lon: Any, lat: Any, seed: int, height: Any, east: Any, north: Any, c
             code = _WETLAND
         elif town > 0.6 and slope < 0.2:
             # Blocks of about 30 m: buildings and streets, gardens, trees.
-            dice = unit(np.int64(u * 900_000), np.int64(np.floor(v * 900_000)), seed + 700)
+            dice = unit(int(u * 900_000), int(np.floor(v * 900_000)), seed + 700)
             code = _BUILT if dice < 0.62 + 2.0 * (town - 0.6) else _GRASS if dice < 0.93 else _TREES
         elif slope > 0.22 or wet > 0.62 or from_river < 90.0:
             code = _TREES
@@ -118,7 +118,7 @@ def _field(u: float, v: float, seed: int) -> np.uint64:
     around = 120_000
     # Longer than wide, as ploughed fields are.
     x, y = u * around, v * around * 1.7
-    ix, iy = np.int64(np.floor(x)), np.int64(np.floor(y))
+    ix, iy = int(np.floor(x)), int(np.floor(y))
     best, found = 1e9, np.uint64(0)
     for j in range(iy - 1, iy + 2):
         for i in range(ix - 1, ix + 2):

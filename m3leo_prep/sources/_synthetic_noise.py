@@ -59,7 +59,7 @@ def _corners(ix: int, iy: int, around: int, seed: int) -> tuple[float, float, fl
 @inlined
 def fractal(
     row: int, octaves: int, u: float, v: float, around: int, gain: float, seed: int, state: Any
-) -> tuple[Any, Any, Any]:
+) -> tuple[float, float, float]:
     """Return the weighted mean of ``octaves`` of value noise, in [0, 1], and its derivatives per turn.
 
     ``u`` and ``v`` are turns (1 = once around the Earth; ``u`` wraps); the coarsest octave has ``around`` cells a
@@ -73,7 +73,7 @@ def fractal(
         x, y = u * n + 0.37 * k, v * n + 0.61 * k
         fx, fy = np.floor(x), np.floor(y)
         if state[row + k, 0] != fx or state[row + k, 1] != fy:
-            p, q, r, s = _corners(np.int64(fx), np.int64(fy), n, seed + k)
+            p, q, r, s = _corners(int(fx), int(fy), n, seed + k)
             state[row + k, 0], state[row + k, 1] = fx, fy
             state[row + k, 2], state[row + k, 3] = p, q - p
             state[row + k, 4], state[row + k, 5] = r - p, s - r - q + p

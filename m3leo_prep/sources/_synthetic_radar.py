@@ -188,7 +188,7 @@ def _bowls(lon: Any, lat: Any, seed: int, out: Any) -> None:
     """Fill in the sinking in m a year: one bowl in each cell of 0.1 degrees, up to 1 m deep, 1.5 km wide."""
     for p in range(lon.size):
         x, y = ((lon[p] + 180.0) % 360.0) * 10.0, lat[p] * 10.0
-        i, j = np.int64(np.floor(x)), np.int64(np.floor(y))
+        i, j = int(np.floor(x)), int(np.floor(y))
         # Well inside its cell, so that at the edge less than 1 mm a year is cut off.
         px = i + 0.4 + 0.2 * unit(i, j, seed)
         py = j + 0.4 + 0.2 * unit(i, j, seed + 1)

@@ -25,6 +25,8 @@ class Conversion:
     offset: float | None = None
     """None = as the file declares."""
     decibel: bool = False
+    amplitude: bool = False
+    """Scaled values are amplitudes: squared to power."""
     nodata: tuple[float, ...] | None = None
     """In stored numbers; None = as the file declares."""
     remap: Mapping[int, int] | None = None
@@ -39,7 +41,7 @@ class Conversion:
         """Return (values, valid) of one band.
 
         uint8, uint16, int16 and class codes stay as they are; everything else, and all that is scaled or was in
-        dB, is float32. NaN and infinity are never valid.
+        dB or amplitudes, is float32. NaN and infinity are never valid.
 
         Raises:
             ConfigError: a class band with fractions.
@@ -49,10 +51,12 @@ class Conversion:
             return self._codes(stored, valid, where), valid
         scale = band.scale if self.scale is None else self.scale
         offset = band.offset if self.offset is None else self.offset
-        if scale != 1 or offset != 0 or self.decibel:
+        if scale != 1 or offset != 0 or self.decibel or self.amplitude:
             values = np.where(valid, stored, 0).astype(np.float64) * scale + offset
             if self.decibel:
                 values = 10.0 ** (values / 10.0)
+            if self.amplitude:
+                values *= values
             with np.errstate(over="ignore"):
                 values = values.astype(np.float32)
             return values, valid & np.isfinite(values)

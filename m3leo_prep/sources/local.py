@@ -21,9 +21,19 @@ from m3leo_prep.sources._catalogue import read_catalogue
 from m3leo_prep.sources._grids import is_dear, nearest, same_grid
 from m3leo_prep.sources._header import BandHeader, Header, horizontal, read_header
 from m3leo_prep.sources._native import Window
-from m3leo_prep.sources._options import Band, Mask, numbers, palette_legend, parse_bands, parse_legend, parse_mask
+from m3leo_prep.sources._options import (
+    WHOLE,
+    Band,
+    Mask,
+    numbers,
+    palette_legend,
+    parse_bands,
+    parse_legend,
+    parse_mask,
+    resolve,
+)
 from m3leo_prep.sources._outline import footprint, windows
-from m3leo_prep.sources._scenes import CATALOGUES, WHOLE, Scene, group, list_files, root_of
+from m3leo_prep.sources._scenes import CATALOGUES, Scene, group, list_files, root_of
 from m3leo_prep.sources._values import CODES, Conversion
 
 if TYPE_CHECKING:
@@ -63,6 +73,8 @@ class Local:
     """Value = stored number x scale + offset; None = as the file declares."""
     decibel: bool = False
     """The files hold dB; converted to linear power."""
+    amplitude: bool = False
+    """The files hold (scaled) amplitudes; squared to linear power."""
     nodata: Any = None
     """Stored numbers without data, in place of what the file declares; NaN and infinity never count as data."""
     mask: Any = None
@@ -102,8 +114,11 @@ class Local:
         kind = Kind(self.kind) if self.kind else Kind.CLASSES
         if legend and kind != Kind.CLASSES:
             raise ConfigError(f"legend: a {kind} has no classes", hint="kind: classes")
-        if self.decibel and kind != Kind.POWER:
-            raise ConfigError(f"decibel: is for kind power, not {kind}")
+        for key, given in (("decibel", self.decibel), ("amplitude", self.amplitude)):
+            if given and kind != Kind.POWER:
+                raise ConfigError(f"{key}: is for kind power, not {kind}")
+        if self.decibel and self.amplitude:
+            raise ConfigError("decibel, amplitude: the files hold one or the other")
         if kind in CODES and (self.scale is not None or self.offset is not None):
             raise ConfigError(f"scale, offset: codes of kind {kind} are not scaled", hint="remap: {old: new}")
         if self.remap is not None:
@@ -122,7 +137,11 @@ class Local:
         object.__setattr__(self, "_legend", legend)
         object.__setattr__(self, "_bands", parse_bands(self.bands))
         object.__setattr__(self, "_mask", parse_mask(self.mask))
-        object.__setattr__(self, "_conversion", Conversion(kind, scale, offset, bool(self.decibel), nodata, remap))
+        object.__setattr__(
+            self,
+            "_conversion",
+            Conversion(kind, scale, offset, bool(self.decibel), bool(self.amplitude), nodata, remap),
+        )
 
     def describe(self) -> SourceInfo:
         """Return one variable; its grid, dtype and legend are those of the first scene by name.
@@ -134,6 +153,12 @@ class Local:
         bands = self._bands_of(scene)
         head, first = self._first(scene), next(iter(bands.values()))
         kind = self._conversion.kind
+        legend = self._legend
+        if kind == Kind.CLASSES and not legend:
+            legend = palette_legend(*first, self._conversion.remap or {})
+            if not legend:
+                hint = "legend: {0: land, 1: water}"
+                raise ConfigError("has no colour table that names its classes", where=first[0].path, hint=hint)
         unit = self.unit or _UNITS.get(kind) or ("1" if kind in _FRACTIONS else first[1].unit or "1")
         variable = Variable(
             name=self.variable or str(kind),
@@ -141,7 +166,7 @@ class Local:
             bands=tuple(bands),
             unit=unit,
             long_name=self.long_name,
-            legend=self._legend or (palette_legend(*first) if kind == Kind.CLASSES else ()),
+            legend=legend,
             attributes=self._attributes(head, first[1]),
         )
         return SourceInfo(
@@ -234,25 +259,7 @@ class Local:
         return self._resolve({role: self._head(path) for role, path in scene.files.items()})
 
     def _resolve(self, heads: Mapping[str, Header]) -> dict[str, tuple[Header, BandHeader]]:
-        whole = heads.get(WHOLE)
-        if whole is None:
-            return {b.name: (heads[b.name], heads[b.name].band(b.key)) for b in self._bands or () if b.name in heads}
-        if self._bands is None:
-            skip = self._mask.band.key if self._mask and not self._mask.band.is_apart else None
-            own = [(band.name or f"b{k}", band) for k, band in enumerate(whole.bands, 1) if skip not in {band.name, k}]
-            return {name: (whole, band) for name, band in own}
-        unnamed = not any(band.name for band in whole.bands) or (len(whole.bands) == 1 and whole.driver != "netCDF")
-        if isinstance(self.bands, Mapping) or not unnamed:
-            return {band.name: (whole, whole.band(band.key)) for band in self._bands}
-        if len(self._bands) != len(whole.bands):
-            raise ConfigError(
-                f"has {len(whole.bands)} bands without names, the recipe names {len(self._bands)}",
-                where=whole.path,
-                hint="say which number each is: bands: {"
-                + ", ".join(f"{b.name}: {k}" for k, b in enumerate(self._bands, 1))
-                + "}",
-            )
-        return {band.name: (whole, own) for band, own in zip(self._bands, whole.bands, strict=True)}
+        return resolve(heads, self._bands, self._mask, by_order=not isinstance(self.bands, Mapping))
 
     def _check_scene(self, scene: Scene, head: Header, names: tuple[str, ...] | None) -> None:
         """Refuse a scene whose bands differ from the others' or lie on several grids."""
@@ -363,6 +370,8 @@ class Local:
             out["vertical_datum"] = head.vertical
         if how.decibel:
             out["converted_from"] = "dB"
+        if how.amplitude:
+            out["converted_from"] = "amplitude"
         if how.kind not in CODES:
             out["source_scale"] = band.scale if how.scale is None else how.scale
             out["source_offset"] = band.offset if how.offset is None else how.offset

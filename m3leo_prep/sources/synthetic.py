@@ -158,10 +158,8 @@ class Synthetic:
             if view is None:
                 continue
             # Passes over the same tile see the same ground: worked out once.
-            if last is not None and last[0].same_pixels(view):
-                seen = last[1]
-            else:
-                seen = self.truth(view.lon, view.lat)
+            known = last is not None and last[0].same_pixels(view)
+            seen = last[1] if last is not None and known else self.truth(view.lon, view.lat)
             last = view, seen
             yield self._raster(item, view, seen)
 

@@ -35,7 +35,6 @@ class BuildLock:
             StoreError: somebody else builds; the message names who.
         """
         try:
-            self.state.mkdir(parents=True, exist_ok=True)
             for name, mode in self._wanted:
                 self._take(self.state / name, mode)
         except BaseException:
@@ -50,6 +49,7 @@ class BuildLock:
     def _take(self, path: Path, mode: int) -> None:
         # The file stays: removing it would let two builders lock two files of the same name.
         try:
+            self.state.mkdir(parents=True, exist_ok=True)
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:
             raise StoreError(

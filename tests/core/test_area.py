@@ -199,6 +199,12 @@ def test_d9_another_crs_is_transformed(crs):
     assert shapely.hausdorff_distance(area.geometry, lonlat) < 0.01
 
 
+def test_d9_long_projected_edges_are_bent_as_they_lie_on_the_ground():
+    """A 2000 km square of an equal-area CRS keeps its area; four corners alone would lose one per cent of it."""
+    square = shapely.box(4e6, 3e6, 6e6, 5e6)
+    assert area_of(square, crs="EPSG:3035").area_km2 == pytest.approx(4e6, rel=1e-5)
+
+
 def test_d9_an_unknown_crs_is_named():
     with pytest.raises(ConfigError, match="unknown CRS 'EPSG:99999'"):
         area_of(shapely.box(0, 0, 1, 1), crs="EPSG:99999")

@@ -484,3 +484,16 @@ def test_footprints_are_the_projected_corners():
         np.testing.assert_allclose(px, [x, x + 4480, x + 4480, x], atol=1e-4)
         np.testing.assert_allclose(py, [y - 4480, y - 4480, y, y], atol=1e-4)
         assert polygon.exterior.is_ccw
+
+
+def test_an_edge_along_a_cell_edge_makes_no_sliver_chips():
+    """The central meridian and the equator are lines of the grid; what only touches them has no cell beyond."""
+    for epsg in all_zones()[::7]:
+        middle, sign = epsg % 100 * 6 - 183, -1 if epsg > 32700 else 1
+        for lat in (0.0, 17.3, 50.0, 70.0):
+            span = sorted((sign * lat, sign * (lat + 0.3)))
+            east = GRID.cells(shapely.box(middle, span[0], middle + 0.2, span[1]))
+            west = GRID.cells(shapely.box(middle - 0.2, span[0], middle, span[1]))
+            assert east.col.min() == 0
+            assert west.col.max() == -1
+            assert min(east.row.min(), west.row.min()) >= 0

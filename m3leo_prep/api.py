@@ -1,0 +1,75 @@
+"""The Python names of the package; thin, like the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from m3leo_prep.core.area import Area
+from m3leo_prep.core.errors import ConfigError
+from m3leo_prep.core.plan import Plan
+from m3leo_prep.core.recipe import Recipe, parse_recipe
+from m3leo_prep.pipeline.areas import load_area
+from m3leo_prep.pipeline.plan import make_plan
+from m3leo_prep.pipeline.recipes import load_recipe, recipe_names
+from m3leo_prep.pipeline.state import DatasetFolder
+
+if TYPE_CHECKING:
+    from m3leo_prep.reader.dataset import Dataset
+
+
+def plan(
+    aoi: str | Area,
+    recipe: str | Recipe | None = None,
+    *,
+    out: str | Path | None = None,
+    refresh: bool = False,
+    yes: bool = False,
+) -> Plan:
+    """Return what will be built: chips, layers, items, units. Metadata only.
+
+    Args:
+        aoi: name, file, WKT, ``lon,lat,lon,lat`` box, or an ``Area``.
+        recipe: shipped name, path of a YAML file, YAML text, or a ``Recipe``.
+        out: a dataset folder whose frozen plan is continued.
+        refresh: with ``out``, ask the sources again for what they have.
+        yes: accept an area of more than 500 000 chips or with far-flung parts.
+
+    Raises:
+        ConfigError: anything that cannot be built as asked.
+    """
+    area = load_area(aoi, yes=yes) if isinstance(aoi, str) else aoi
+    chosen, base = _recipe(recipe)
+    previous = DatasetFolder(Path(out)).frozen() if out is not None else None
+    return make_plan(chosen, area, base=base, previous=previous, refresh=refresh)
+
+
+def _recipe(recipe: str | Recipe | None) -> tuple[Recipe, Path]:
+    if recipe is None:
+        raise ConfigError("no recipe given", hint="recipes: " + ", ".join(recipe_names()))
+    if isinstance(recipe, Recipe):
+        return recipe, Path.cwd()
+    if "\n" in recipe:
+        return parse_recipe(recipe), Path.cwd()
+    return load_recipe(recipe)
+
+
+def build(plan: Plan, out: str | Path, *, workers: int | None = None, layers: list[str] | None = None) -> Dataset:
+    """Build what is not done yet, close the dataset, and return it.
+
+    Args:
+        plan: from ``plan``.
+        out: folder; an earlier state of the same dataset is resumed or grown.
+        workers: threads (default: one per core, as far as memory goes).
+        layers: build only these now.
+
+    Raises:
+        PrepError: see the error tree in ``m3leo_prep.core.errors``.
+    """
+    from m3leo_prep.pipeline.build import build as run
+    from m3leo_prep.pipeline.resources import default_workers
+    from m3leo_prep.reader.dataset import Dataset
+    from m3leo_prep.runners.threads import Threads
+
+    run(plan, Path(out), runner=Threads(workers or default_workers()), layers=layers)
+    return Dataset(Path(out))

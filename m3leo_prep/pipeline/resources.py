@@ -1,0 +1,38 @@
+"""How many workers fit, and how much memory each may take."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from m3leo_prep.core.errors import ConfigError
+from m3leo_prep.pipeline.build import WORKER_BYTES
+from m3leo_prep.pipeline.unit import WORK_BYTES
+
+UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+LEAST_WORK_BYTES = 64 * 2**20
+
+
+def default_workers(memory: int | None = None) -> int:
+    """Return one worker per core, as far as ``memory`` bytes (default: what is free now) go."""
+    free = memory or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    return max(1, min(len(os.sched_getaffinity(0)), free // WORKER_BYTES))
+
+
+def work_bytes(memory: int | None, workers: int) -> int:
+    """Return the working memory of one worker's window when all workers together may take ``memory`` bytes."""
+    if memory is None:
+        return WORK_BYTES
+    return max(LEAST_WORK_BYTES, min(WORK_BYTES, int(memory / workers * WORK_BYTES / WORKER_BYTES)))
+
+
+def parse_bytes(text: str) -> int:
+    """Return a size such as ``2.5GB`` or ``512MiB`` in bytes.
+
+    Raises:
+        ConfigError: not a size.
+    """
+    found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([A-Za-z]*)\s*", text)
+    if not found or found[2].upper() not in UNITS:
+        raise ConfigError(f"'{text}' is not a size", hint="write it as 8GB or 512MiB")
+    return int(float(found[1]) * UNITS[found[2].upper()])
