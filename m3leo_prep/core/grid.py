@@ -46,7 +46,7 @@ class Grid:
     """Finest pixel in metres."""
 
     def __post_init__(self) -> None:
-        cell = self.chip_px * self.resolution
+        cell = float(self.chip_px * self.resolution)
         if self.chip_px < 1 or not cell.is_integer() or not 10 <= cell <= 100_000:
             raise ConfigError(
                 f"a chip of {self.chip_px} px of {self.resolution:g} m has a side of {cell:g} m",

@@ -127,7 +127,7 @@ def average(
     """
     bands, height, width = src.shape
     rows, cols = out.shape[1:]
-    nan = src.dtype.type(np.nan)
+    nan, one_component = src.dtype.type(np.nan), labels.size > 0
     px0, py0 = np.empty(step + 1, np.int64), np.empty(step + 1, np.int64)
     px1, py1 = np.empty(step + 1, np.int64), np.empty(step + 1, np.int64)
     pxc, pyc = np.empty(step, np.int64), np.empty(step, np.int64)
@@ -147,7 +147,7 @@ def average(
                 place(v, cell_row, cell_col, step, t_row, t_col, n + 1, py0)
                 place(u, cell_row, cell_col, step, t_row + 2, t_col, n + 1, px1)
                 place(v, cell_row, cell_col, step, t_row + 2, t_col, n + 1, py1)
-                if labels.size:
+                if one_component:
                     place(u, cell_row, cell_col, step, t_row + 1, t_col + 1, n, pxc)
                     place(v, cell_row, cell_col, step, t_row + 1, t_col + 1, n, pyc)
                 for k in range(n):
@@ -167,23 +167,24 @@ def average(
                         corners[1, m] = (py1[n_m] - (y0 << SHIFT)) * _UNIT
                     whole = _quad(cover, corners, nx, ny)
                     label = np.int64(0)
-                    if labels.size:
+                    if one_component:
                         x, y = pxc[k] >> SHIFT, pyc[k] >> SHIFT
                         if not (0 <= x < width and 0 <= y < height):
                             continue
                         label = np.int64(labels[y, x])
                     for b in range(bands):
-                        if labels.size and not np.isfinite(src[b, y, x]):
+                        if one_component and not np.isfinite(src[b, y, x]):
                             continue
                         total, weight = 0.0, 0.0
                         for m in range(max(0, -y0), min(ny, height - y0)):
-                            at, covered = m * (nx + 2), 0.0
-                            for c in range(min(nx, width - x0)):
-                                covered += cover[at + c]
-                                if x0 + c < 0:
-                                    continue
-                                value = src[b, y0 + m, x0 + c]
-                                if np.isfinite(value) and (labels.size == 0 or labels[y0 + m, x0 + c] == label):
+                            covers, values = cover[m * (nx + 2) :], src[b, y0 + m]
+                            covered = 0.0
+                            for c in range(-x0):
+                                covered += covers[c]
+                            for c in range(max(0, -x0), min(nx, width - x0)):
+                                covered += covers[c]
+                                value = values[x0 + c]
+                                if np.isfinite(value) and not (one_component and labels[y0 + m, x0 + c] != label):
                                     total += covered * value
                                     weight += covered
                         if weight > _NOTHING and weight >= min_weight * whole:
@@ -269,22 +270,37 @@ def codes(
                     whole = _quad(cover, corners, nx, ny)
                     for b in range(bands):
                         count, weight, bits = 0, 0.0, src.dtype.type(0)
+                        current, share = np.int64(-1), 0.0
                         for m in range(max(0, -y0), min(ny, height - y0)):
-                            at, covered = m * (nx + 2), 0.0
-                            for c in range(min(nx, width - x0)):
-                                covered += cover[at + c]
-                                if covered <= _NOTHING or x0 + c < 0 or not valid[b, y0 + m, x0 + c]:
+                            covers, values, there = cover[m * (nx + 2) :], src[b, y0 + m], valid[b, y0 + m]
+                            covered = 0.0
+                            for c in range(-x0):
+                                covered += covers[c]
+                            for c in range(max(0, -x0), min(nx, width - x0)):
+                                covered += covers[c]
+                                if covered <= _NOTHING or not there[x0 + c]:
                                     continue
                                 weight += covered
-                                code = src[b, y0 + m, x0 + c]
-                                if kind == MODE:
-                                    slot = np.int64(code) - lowest
-                                    if table[slot] == 0.0:
-                                        seen[count] = slot
+                                code = values[x0 + c]
+                                if kind == BITOR:
+                                    bits |= code if covered >= _SLIVER * whole else src.dtype.type(0)
+                                    continue
+                                slot = np.int64(code) - lowest
+                                if slot == current:
+                                    share += covered
+                                    continue
+                                # A run of one code is summed in a register, then added to its place.
+                                if current >= 0:
+                                    if table[current] == 0.0:
+                                        seen[count] = current
                                         count += 1
-                                    table[slot] += covered
-                                elif covered >= _SLIVER * whole:
-                                    bits |= code
+                                    table[current] += share
+                                current, share = slot, covered
+                        if current >= 0:
+                            if table[current] == 0.0:
+                                seen[count] = current
+                                count += 1
+                            table[current] += share
                         most, slot = 0.0, np.int64(0)
                         for m in range(count):
                             # Equal shares differ by rounding only: the lowest code wins.

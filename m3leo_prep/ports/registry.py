@@ -84,7 +84,7 @@ def _check_options(name: str, source: type[Source], options: Mapping[str, Any]) 
         for option in options:
             if option not in valid:
                 close = near(option, valid)
-                hint = close if close.startswith("choose") else "; ".join(filter(None, [close, _valid(source)]))
+                hint = f"{close} {_valid(source)}" if close.startswith("did") else _valid(source)
                 raise ConfigError(f"unknown option '{option}'", where=where, hint=hint)
     needed = [p.name for p in parameters if p.name in valid and p.default is inspect.Parameter.empty]
     absent = [option for option in needed if option not in options]
@@ -94,7 +94,7 @@ def _check_options(name: str, source: type[Source], options: Mapping[str, Any]) 
 
 def _valid(source: type[Source]) -> str:
     names = option_names(source)
-    return f"its options are: {', '.join(names)}" if names else "it takes no options"
+    return f"options are: {', '.join(names)}" if names else "it takes no options"
 
 
 def _installed(name: str) -> EntryPoint | None:
@@ -123,9 +123,8 @@ def _missing(name: str, error: ModuleNotFoundError, entry: EntryPoint | None) ->
     if entry is not None and entry.dist is not None:
         extras = entry.dist.metadata.get_all("Provides-Extra") or []
         extra = next((extra for extra in (name, "build") if extra in extras), "")
-        package = entry.dist.metadata["Name"]
-        install = f"{package}[{extra}]" if extra else f"{package} {wanted}"
-    return MissingDependency(f"source '{name}' needs '{wanted}'", hint=f"pip install '{install}'")
+        install = f"'{entry.dist.metadata['Name']}[{extra}]'" if extra else wanted
+    return MissingDependency(f"source '{name}' needs '{wanted}'", hint=f"pip install {install}")
 
 
 def _from_file(path: Path, attribute: str) -> Any:

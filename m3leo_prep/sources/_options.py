@@ -168,6 +168,21 @@ def resolve(
     return {band.name: (whole, own) for band, own in zip(bands, whole.bands, strict=True)}
 
 
+def parse_remap(value: Any) -> dict[int, int] | None:
+    """Return ``remap:`` with whole numbers on both sides.
+
+    Raises:
+        ConfigError: it is anything else.
+    """
+    if value is None:
+        return None
+    pairs = [(_code(old), _code(new)) for old, new in value.items()] if isinstance(value, Mapping) else []
+    codes = {old: new for old, new in pairs if old is not None and new is not None}
+    if not pairs or len(codes) < len(pairs):
+        raise ConfigError(f"remap: {value!r} is not {{old code: new code}}", hint="remap: {255: 11}")
+    return codes
+
+
 def numbers(key: str, value: Any) -> tuple[float, ...] | None:
     """Return a number or a list of them as floats; None stays None."""
     if value is None:
@@ -200,9 +215,17 @@ def _band(name: str, where: Any) -> Band:
     )
 
 
-def _class(code: Any, what: Any, hint: str) -> LegendClass:
-    if isinstance(code, bool) or not isinstance(code, int):
-        raise ConfigError(f"legend: code {code!r} is not a whole number", hint=hint)
+def _class(given: Any, what: Any, hint: str) -> LegendClass:
+    code = _code(given)
+    if code is None:
+        raise ConfigError(f"legend: code {given!r} is not a whole number", hint=hint)
     if isinstance(what, Mapping):
         return LegendClass(code, str(what.get("name", f"class_{code}")), str(what.get("color", "")))
     return LegendClass(code, str(what))
+
+
+def _code(value: Any) -> int | None:
+    """Return a whole number, or None; the keys of a recipe kept as JSON are text."""
+    if isinstance(value, str) and re.fullmatch(r"-?\d+", value):
+        return int(value)
+    return value if type(value) is int else None

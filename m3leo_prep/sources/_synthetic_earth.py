@@ -42,6 +42,12 @@ class Ground:
     variety: NDArray[np.uint8]
     """What differs inside a class: one number per field of crops, a fine texture elsewhere."""
 
+    def rows(self, rows: slice) -> Ground:
+        """Return some of the rows."""
+        return Ground(
+            self.height[rows], self.slope_east[rows], self.slope_north[rows], self.classes[rows], self.variety[rows]
+        )
+
 
 def ground(lon: NDArray[np.float64], lat: NDArray[np.float64], seed: int) -> Ground:
     """Return the ground at points, arrays of any one shape; a point's answer depends on nothing else."""

@@ -187,15 +187,21 @@ class View:
     """(y, x): place in the swath, -1 ... 1."""
 
     @classmethod
-    def of(cls, product: str, item: Item, geobox: GeoBox) -> View | None:
-        """Return the view of ``item`` around ``geobox``, or None if there is nothing of it."""
+    def of(cls, product: str, item: Item, geobox: GeoBox, last: View | None = None) -> View | None:
+        """Return the view of ``item`` around ``geobox``, or None if there is nothing of it.
+
+        ``last`` is the view of another item; where it is of the same pixels, their coordinates are taken over.
+        """
         grid, limit = _grid(product, item)
         middle = float(item.footprint.representative_point().x)
         window = grid.window(geobox, about=middle if grid.is_lonlat else None)
         window = window if limit is None else window.within(limit)
         if window.is_empty:
             return None
-        lon, lat = lonlat(grid, window)
+        if last is not None and (last.grid, last.window) == (grid, window):
+            lon, lat = last.lon, last.lat
+        else:
+            lon, lat = lonlat(grid, window)
         inside, across = np.ones(lon.shape, bool), None
         if "relative_orbit" in item.properties:
             mission = CAMERA if product == "s2" else RADAR
@@ -207,10 +213,6 @@ class View:
                 south, north = frame_latitudes(int(at["frame"]))
                 inside &= (lat >= south) & (lat <= north)
         return cls(grid, window, lon, lat, inside, across) if inside.any() else None
-
-    def same_pixels(self, other: View) -> bool:
-        """True if both are the same part of the same grid, whatever the item covers of it."""
-        return (self.grid, self.window) == (other.grid, other.window)
 
 
 def lonlat(grid: NativeGrid, window: Window) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

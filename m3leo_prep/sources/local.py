@@ -30,6 +30,7 @@ from m3leo_prep.sources._options import (
     parse_bands,
     parse_legend,
     parse_mask,
+    parse_remap,
     resolve,
 )
 from m3leo_prep.sources._outline import footprint, windows
@@ -121,10 +122,9 @@ class Local:
             raise ConfigError("decibel, amplitude: the files hold one or the other")
         if kind in CODES and (self.scale is not None or self.offset is not None):
             raise ConfigError(f"scale, offset: codes of kind {kind} are not scaled", hint="remap: {old: new}")
-        if self.remap is not None:
-            codes = [*self.remap, *self.remap.values()] if isinstance(self.remap, Mapping) else [None]
-            if kind != Kind.CLASSES or not all(type(code) is int for code in codes):
-                raise ConfigError("remap: is {old code: new code} for kind classes")
+        remap = parse_remap(self.remap)
+        if remap and kind != Kind.CLASSES:
+            raise ConfigError(f"remap: is for kind classes, not {kind}")
         scale, offset = _number("scale", self.scale), _number("offset", self.offset)
         if scale == 0:
             raise ConfigError("scale: 0 would erase the data")
@@ -132,7 +132,6 @@ class Local:
             _dates.check_pattern(self.date)
         if self.crs:
             horizontal(self.crs, _WHERE)
-        remap = dict(self.remap) if self.remap else None
         nodata = numbers("nodata", self.nodata)
         object.__setattr__(self, "_legend", legend)
         object.__setattr__(self, "_bands", parse_bands(self.bands))

@@ -44,6 +44,7 @@ class _Product:
     attributes: tuple[tuple[str, Any], ...] = ()
 
 
+_STRIP_ROWS = 256
 _PHASE = (("wavelength_m", radar.WAVELENGTH_M), ("sign", "positive towards the sensor"))
 _PRODUCTS = {
     "relief": _Product("height", Kind.CONTINUOUS, ("height",), 30.0, "height above sea", "m", is_static=True),
@@ -152,15 +153,16 @@ class Synthetic:
 
     def read(self, items: Sequence[Item], geobox: GeoBox, slot: Slot) -> Iterable[Raster]:  # noqa: ARG002 an item has one time
         """Yield each item's pixels around ``geobox`` on the item's grid."""
-        last: tuple[View, Ground] | None = None
+        last: View | None = None
+        seen: Ground | None = None
         for item in items:
-            view = View.of(self.product, item, geobox)
+            view = View.of(self.product, item, geobox, last)
             if view is None:
                 continue
             # Passes over the same tile see the same ground: worked out once.
-            known = last is not None and last[0].same_pixels(view)
-            seen = last[1] if last is not None and known else self.truth(view.lon, view.lat)
-            last = view, seen
+            if seen is None or last is None or view.lon is not last.lon:
+                seen = self.truth(view.lon, view.lat)
+            last = view
             yield self._raster(item, view, seen)
 
     def truth(self, lon: ArrayLike, lat: ArrayLike) -> Ground:
@@ -195,9 +197,7 @@ class Synthetic:
                 data = optics.reflectance(seen, _green(item), row0, col0, noise_seed)
                 masked = optics.cloudy(view.lon, view.lat, self.cloud, noise_seed + 100)
             case "s1":
-                assert view.across is not None
-                power, masked = radar.mean_power(seen, view.across, _green(item), ascending=_is_ascending(item))
-                data = radar.speckled(power, row0, col0, noise_seed)
+                data, masked = self._look(item, view, seen, noise_seed)
                 names = [f"{name}_{_short(str(item.properties['orbit_direction']))}" for name in names]
             case "coherence":
                 truth = radar.true_coherence(seen, _green(item))
@@ -211,6 +211,21 @@ class Synthetic:
         taken, present = _ordered(data, names, variable.bands)
         every = valid[None] & present[:, None, None]
         return Raster(taken, every, view.grid.geobox(view.window), item, variable.name, masked)
+
+    def _look(
+        self, item: Item, view: View, seen: Ground, noise_seed: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return VV and VH, (2, y, x), and where layover and shadow are; in strips, to need less memory."""
+        assert view.across is not None
+        data = np.empty((2, *view.lon.shape), np.float32)
+        masked = np.empty(view.lon.shape, bool)
+        for start in range(0, len(view.lon), _STRIP_ROWS):
+            rows = slice(start, start + _STRIP_ROWS)
+            power, masked[rows] = radar.mean_power(
+                seen.rows(rows), view.across[rows], _green(item), ascending=_is_ascending(item)
+            )
+            data[:, rows] = radar.speckled(power, view.window.row0 + start, view.window.col0, noise_seed)
+        return data, masked
 
     def _phase(self, item: Item, view: View, seen: Ground, noise_seed: int) -> NDArray[np.float32]:
         at = item.properties

@@ -244,7 +244,8 @@ class SourceContract:
         away = GeoBox((64, 64), Affine(10.0, 0.0, x, 0.0, -10.0, y), f"EPSG:{epsg}")
         outline = _lonlat_outline(away)
         absent = [item for item in items[:3] if not item.footprint.intersects(outline)]
-        assert list(source.read(absent, away, slots[0])) == []
+        if absent:  # an item that covers the Earth is absent nowhere
+            assert list(source.read(absent, away, slots[0])) == []
 
 
 def _identity(item: Item) -> tuple[str, str, str, str]:

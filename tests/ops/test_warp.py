@@ -170,7 +170,7 @@ def test_a_delta_lands_at_its_pixel_centre(shift, down):
 def test_a_source_across_the_antimeridian():
     dst = grid("EPSG:32701", 180_000, 8_100_000, 80.0, (100, 400))
     lon, _ = Transformer.from_crs(dst.crs, LONLAT, always_xy=True).transform(*points(dst.affine, np.r_[0, 400], 50))
-    assert np.sign(lon).tolist() == [1, -1]
+    assert lon.prod() < 0
     for left in (179.0, -181.0):
         src = GeoBox((500, 2400), Affine(SECOND * 3, 0, left, 0, -SECOND * 3, -17.0), LONLAT)
         data = ramps(src)
@@ -214,7 +214,7 @@ def test_blocks_crops_and_threads_give_the_same_bits(method, pair):
     src = around(dst, crs, pitch, margin=40)
     data, valid, keywords = case(method, src)
     whole = warp(data, valid, src, dst, method, **keywords)
-    assert 0.05 < whole[1].mean()
+    assert whole[1].mean() > 0.05
 
     def part(rows, cols):
         return warp(data, valid, src, dst[rows, cols], method, **keywords)

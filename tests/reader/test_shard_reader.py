@@ -16,8 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m3leo_prep.core.errors import StoreError, VerifyError
+from m3leo_prep.core.raster import Kind
 from m3leo_prep.reader import shards
 from m3leo_prep.reader.dataset import Dataset
+from m3leo_prep.testing.layers import make_array, make_layer
 
 VARIABLES = [
     ("s1", "backscatter"),
@@ -74,6 +76,15 @@ def test_any_selection_is_that_of_the_whole(shared_made, data):
     whole = shared_made.codes[layer, variable][row]
     expected = whole[bands] if stored.is_static else whole[slots][:, bands]
     np.testing.assert_array_equal(read(dataset, layer, variable, row, slots, bands), expected)
+
+
+def test_whole_chunks_whose_bands_are_dealt_out(tools, tmp_path):
+    """Each chunk is wanted whole and in order, but its bands do not lie together in the result."""
+    six = make_array("reflectance", Kind.REFLECTANCE, tuple("abcdef"), band_chunk=3)
+    made = tools.write(tmp_path, [make_layer(six, name="s2", n_slots=2, shard_slots=2)], missing=0.0)
+    bands = [0, 3, 1, 4, 2, 5]
+    got = read(Dataset(made.path), "s2", "reflectance", 1, None, bands)
+    np.testing.assert_array_equal(got, made.codes["s2", "reflectance"][1][:, bands])
 
 
 def test_only_the_asked_chunks_are_read(tools, tmp_path, preads):

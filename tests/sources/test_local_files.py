@@ -342,6 +342,11 @@ class TestBandsAndScenes:
         named = Local(path=str(path), legend={10: "Tree cover", 11: {"name": "Ice", "color": "#ffffff"}})
         assert [(c.code, c.name) for c in named.describe().variables[0].legend] == [(10, "Tree cover"), (11, "Ice")]
 
+    def test_options_survive_json(self):
+        given = {"path": "x", "legend": {10: "tree", 20: "ice"}, "remap": {255: 20}}
+        source, again = Local(**given), Local(**json.loads(json.dumps(given)))
+        assert (source._legend, source._conversion) == (again._legend, again._conversion)
+
     def test_class_codes_in_floats_become_integers_and_fractions_are_refused(self, tmp_path):
         write(tmp_path / "a.tif", np.full((1, 100, 100), 3.0, "float32"))
         assert only(Local(path=str(tmp_path), kind="classes")).data.dtype.kind == "i"

@@ -211,9 +211,9 @@ def test_hashes_of_seeds_and_rows_are_unrelated() -> None:
 
 def test_speckle_table_is_a_gamma_distribution() -> None:
     stats = pytest.importorskip("scipy.stats")
-    chances = (np.arange(radar._SPECKLE.size) + 0.5) / radar._SPECKLE.size
+    chances = ((np.arange(radar._SPECKLE.size) + 0.5) / radar._SPECKLE.size)[::64]
     exact = stats.gamma(radar.ENL, scale=1 / radar.ENL).ppf(chances)
-    assert pytest.approx(exact, rel=2e-4, abs=1e-4) == radar._SPECKLE
+    assert radar._SPECKLE[::64] == pytest.approx(exact, rel=2e-4, abs=1e-4)
     assert radar._SPECKLE.mean() == pytest.approx(1.0)
 
 
