@@ -8,7 +8,8 @@ half to even. Default encodings and their error bounds follow the table "Quantis
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import lru_cache
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,16 +118,52 @@ def encode(values: NDArray[Any], valid: NDArray[np.bool_], encoding: Encoding) -
     return Encoded(codes, possible, out_of_range.astype(np.int64), floored)
 
 
-def decode(codes: NDArray[Any], encoding: Encoding) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+class Stored(Protocol):
+    """What decoding needs to know: an ``Encoding``, or its description read back from a manifest."""
+
+    @property
+    def fill(self) -> int | None:
+        """Code of a missing pixel; None for floats."""
+        ...
+
+    @property
+    def scale(self) -> float:
+        """Physical value of one code step."""
+        ...
+
+    @property
+    def unit(self) -> str:
+        """Unit of the physical value; ``class`` for codes."""
+        ...
+
+
+def decode(codes: NDArray[Any], stored: Stored) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Return (physical values, valid) of stored codes: float32 with NaN, or the codes themselves for classes."""
-    if encoding.dtype == "float32":
-        return codes, np.isfinite(codes)
-    valid = codes != encoding.fill_value
-    if encoding.unit == "class":
+    if stored.fill is None:
+        return codes, ~np.isnan(codes)
+    valid = codes != stored.fill
+    if stored.unit == "class":
         return codes, valid
-    values = codes.astype(np.float32) * np.float32(encoding.scale)
-    values[~valid] = np.nan
+    if codes.dtype.itemsize <= 2:
+        table = _table(codes.dtype.str, stored.fill, stored.scale)
+        return np.take(table, codes.view(f"u{codes.dtype.itemsize}")), valid
+    values = np.multiply(codes, stored.scale, dtype=np.float64).astype(np.float32)
+    np.copyto(values, np.nan, where=~valid)
     return values, valid
+
+
+@lru_cache(64)
+def _table(dtype: str, fill: int, scale: float) -> NDArray[np.float32]:
+    """Return the value of every code of up to 16 bits, by the code's bits: exact as xarray's, in one pass.
+
+    The product is taken in double precision and rounded once; in float32 every fifth value would be off by one unit in
+    the last place.
+    """
+    bits = np.arange(2 ** (8 * np.dtype(dtype).itemsize)).astype(f"u{np.dtype(dtype).itemsize}")
+    codes = bits.view(dtype)
+    values = (codes * np.float64(scale)).astype(np.float32)
+    values[codes == fill] = np.nan
+    return values
 
 
 def default_encoding(variable: Variable) -> Encoding:

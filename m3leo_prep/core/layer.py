@@ -85,9 +85,7 @@ def band_chunk(n_bands: int) -> int:
     return next(n for n in range(min(n_bands, MAX_BAND_CHUNK), 0, -1) if n_bands % n == 0)
 
 
-def shard_rule(
-    *, chip_slot_bytes: int, n_slots: int, n_chips: int, dear_blocks: bool = False
-) -> tuple[int, int, int]:
+def shard_rule(*, chip_slot_bytes: int, n_slots: int, n_chips: int, dear_blocks: bool = False) -> tuple[int, int, int]:
     """Return (chips per shard N, slots per shard T, slots per chunk).
 
     Args:

@@ -88,9 +88,7 @@ class SplitsModel(_Strict):
 
     policy: Policy = "none"
     block_km: float | Literal["auto"] = "auto"
-    shares: dict[Literal["train", "val", "test"], float] = Field(
-        default_factory=lambda: {"train": 0.6, "val": 0.2, "test": 0.2}
-    )
+    shares: dict[Literal["train", "val", "test"], float] = {"train": 0.6, "val": 0.2, "test": 0.2}
     buffer_km: float | Literal["auto"] = "auto"
     buffer_side: Literal["train", "val", "test"] = "train"
     seed: int = 42
@@ -150,9 +148,7 @@ def parse_recipe(text: str, *, where: str = "recipe") -> Recipe:
     return recipe
 
 
-def _walk(
-    node: Any, path: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int], where: str
-) -> None:
+def _walk(node: Any, path: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int], where: str) -> None:
     """Note the line of every key, and refuse a key written twice (YAML would drop the first silently)."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:

@@ -121,16 +121,16 @@ def build(
         records = folder.ledger.records()
         tasks, skipped = _todo(plan, chosen, records, on_unit)
         _check_space(plan, chosen, folder, len(tasks))
-        built = 0
+        current = {unit.id for unit in plan.units(chosen)} - {unit.id for unit, _ in tasks}
         with folder.ledger.open_segment("build") as segment:
             work = partial(build_unit, blobs=folder.blobs, work_bytes=work_bytes)
             units = {unit.id: unit for unit, _ in tasks}
             for record in runner.map(work, (_task(plan, unit, prior) for unit, prior in tasks)):
                 segment.append(record)
-                built += 1
+                current.add(record.unit)
                 on_unit(units[record.unit], record)
-        retryable = finalize(folder, plan)
-    return BuildResult(out, built, skipped, retryable)
+        retryable = finalize(folder, plan, current)
+    return BuildResult(out, len(tasks), skipped, retryable)
 
 
 def _chosen(plan: Plan, layers: Iterable[str] | None) -> frozenset[str]:

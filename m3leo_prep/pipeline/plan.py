@@ -25,6 +25,9 @@ from m3leo_prep.pipeline.origins import open_source
 from m3leo_prep.ports.source import Source
 
 Progress = Callable[[str], None]
+MAX_FILES = 100_000
+MAX_ENTRIES = 10_000
+"""What a Hugging Face repository and one of its folders take (Hub documentation, repository recommendations)."""
 BUILT_POLICIES = frozenset({"none"})
 
 
@@ -73,7 +76,21 @@ def make_plan(
     for name, model in recipe.layers.items():
         say(f"looking for items of {name}")
         layers.append(_plan_layer(name, model, grid, cells, area, base, previous, refresh=refresh))
-    return Plan(recipe, area, grid, cells, tuple(layers), area.warnings)
+    plan = Plan(recipe, area, grid, cells, tuple(layers), area.warnings)
+    _check_limits(plan)
+    return plan
+
+
+def _check_limits(plan: Plan) -> None:
+    """Raise ConfigError if the dataset could not be published: too many files, or too many in one folder."""
+    files = plan.estimate().files
+    entries = max(math.ceil(len(plan.cells) / layer.layer.shard_chips) for layer in plan.layers)
+    if files > MAX_FILES or entries > MAX_ENTRIES:
+        raise ConfigError(
+            f"{files:,} shards, {entries:,} in one folder: a repository takes {MAX_FILES:,} files, "
+            f"{MAX_ENTRIES:,} in a folder",
+            hint="build fewer layers with --layers, or the area in parts (readers join several datasets)",
+        )
 
 
 def _grown(previous: Plan, cells: Cells, area: Area) -> Cells:

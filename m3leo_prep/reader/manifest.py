@@ -6,13 +6,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from m3leo_prep.core.encoding import decode
 from m3leo_prep.core.errors import ConfigError, StoreError
 from m3leo_prep.core.plan import FORMAT_VERSION
 from m3leo_prep.core.raster import Slot
@@ -57,16 +57,7 @@ class StoredArray:
 
     def physical(self, codes: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Return (values, valid): float32 with NaN where missing, or the codes themselves for classes."""
-        if self.fill is None:
-            return codes, ~np.isnan(codes)
-        valid = codes != self.fill
-        if self.is_class:
-            return codes, valid
-        if codes.dtype.itemsize <= 2:
-            return np.take(_table(codes.dtype.str, self.fill, self.scale), _unsigned(codes)), valid
-        values = np.multiply(codes, self.scale, dtype=np.float64).astype(np.float32)
-        np.copyto(values, np.nan, where=~valid)
-        return values, valid
+        return decode(codes, self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,21 +161,3 @@ def _array(about: Mapping[str, Any]) -> StoredArray:
 
 def _when(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
-
-
-@lru_cache(64)
-def _table(dtype: str, fill: int, scale: float) -> NDArray[np.float32]:
-    """Return the value of every code of up to 16 bits, by the code's bits: exact as xarray's, in one pass.
-
-    The product is taken in double precision and rounded once; in float32 every fifth value would be off by one unit in
-    the last place.
-    """
-    bits = np.arange(2 ** (8 * np.dtype(dtype).itemsize)).astype(f"u{np.dtype(dtype).itemsize}")
-    codes = bits.view(dtype)
-    values = (codes * np.float64(scale)).astype(np.float32)
-    values[codes == fill] = np.nan
-    return values
-
-
-def _unsigned(codes: NDArray[Any]) -> NDArray[Any]:
-    return codes.view(f"u{codes.dtype.itemsize}")
