@@ -96,25 +96,28 @@ def encode(values: NDArray[Any], valid: NDArray[np.bool_], encoding: Encoding) -
         codes = np.where(possible, values, encoding.fill_value).astype(dtype)
         return Encoded(codes, possible, out_of_range.astype(np.int64), floored)
     physical = values.astype(np.float32) if values.dtype.kind in "iu" else values
-    usable = valid & np.isfinite(physical)
     if encoding.transform == "db":
-        dark = usable & (physical <= 10 ** (DB_FLOOR / 10))
+        # Dark includes -inf and excludes NaN; +inf is out of range like any other impossible value.
+        dark = valid & (physical <= 10 ** (DB_FLOOR / 10)) & np.isfinite(physical)
         floored = np.count_nonzero(dark, axis=axes).astype(np.int64)
         # The logarithm runs over one contiguous array, so that it gives the same bits however the chip was cut out.
-        bright = np.where(usable & ~dark, physical, physical.dtype.type(1))
-        physical = np.where(dark, physical.dtype.type(DB_FLOOR), 10 * np.log10(bright))
+        bright = np.where(valid & (physical > 0) & ~dark, physical, physical.dtype.type(1))
+        decibel = 10 * np.log10(bright)
+        unusable = valid & ~np.isfinite(physical)
+        physical = np.where(dark, physical.dtype.type(DB_FLOOR), np.where(unusable, physical, decibel))
+    # Comparisons with NaN are false, and infinity is never inside: what is not finite is out of range.
+    limit = np.finfo(np.float32).max if encoding.dtype == "float32" else np.inf
+    low, high = max(encoding.valid_min, -limit), min(encoding.valid_max, limit)
     with np.errstate(invalid="ignore"):
-        possible = usable & (physical >= encoding.valid_min) & (physical <= encoding.valid_max)
-        if encoding.dtype == "float32":  # what overflows it is as impossible as infinity
-            possible &= np.abs(physical) <= np.finfo(np.float32).max
+        possible = valid & (physical >= low) & (physical <= high)
     out_of_range = np.count_nonzero(valid, axis=axes) - np.count_nonzero(possible, axis=axes)
-    if encoding.dtype == "float32":
-        codes = np.where(possible, physical, np.nan).astype(np.float32)
-    else:
-        # Missing pixels (nodata such as -3.4e38) would overflow; the fill goes in before the cast to integers.
-        inside = np.where(possible, physical, physical.dtype.type(0))
-        scaled = np.where(possible, np.rint(inside / inside.dtype.type(encoding.scale)), encoding.fill_value)
-        codes = scaled.astype(dtype)
+    # Missing pixels (nodata such as -3.4e38) would overflow: they are zero until the fill goes in, after the cast.
+    inside = np.where(possible, physical, physical.dtype.type(0))
+    if encoding.dtype != "float32":
+        inside /= inside.dtype.type(encoding.scale)
+        np.rint(inside, out=inside)
+    codes = inside.astype(dtype)
+    np.copyto(codes, encoding.fill_value, where=~possible)
     return Encoded(codes, possible, out_of_range.astype(np.int64), floored)
 
 

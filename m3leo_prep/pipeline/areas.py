@@ -7,8 +7,6 @@ import json
 import re
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from m3leo_prep.core.grid import Grid
 from m3leo_prep.core.polygons import geodesic_km2, remote_groups
 from m3leo_prep.core.text import near
 from m3leo_prep.pipeline.area_files import SUFFIXES, parse_wkt, read_area_file
+from m3leo_prep.pipeline.shipped import shipped
 
 MANY_CHIPS = 500_000
 """A name that means more chips than this asks for ``--yes``."""
@@ -94,10 +93,8 @@ def load_area(text: str, *, yes: bool = False) -> Area:
     return _by_country(text, packaged, yes=yes)
 
 
-def _folder() -> Traversable:
-    inside = resources.files("m3leo_prep") / "data" / "aoi"
-    # A wheel carries the folder inside the package; a checkout has it beside.
-    return inside if inside.is_dir() else Path(__file__).parents[2] / "aoi"
+def _folder() -> Path:
+    return shipped("aoi")
 
 
 def _packaged(info: AreaInfo, *, yes: bool) -> Area:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
@@ -51,7 +52,7 @@ class LayerRows:
     retryable: int
 
 
-def finalize(folder: DatasetFolder, plan: Plan, current: Set[str] = frozenset()) -> int:
+def finalize(folder: DatasetFolder, plan: Plan, current: AbstractSet[str] = frozenset()) -> int:
     """Write everything but the shards for the layers that are complete; return the number of retryable holes.
 
     The manifest goes last: a reader sees the dataset as it was before, or as it is now.
@@ -83,7 +84,7 @@ def finalize(folder: DatasetFolder, plan: Plan, current: Set[str] = frozenset())
     return sum(rows.retryable for rows in done)
 
 
-def _stitch(plan: Plan, layer: LayerPlan, records: dict[str, Record], current: Set[str]) -> LayerRows | None:
+def _stitch(plan: Plan, layer: LayerPlan, records: dict[str, Record], current: AbstractSet[str]) -> LayerRows | None:
     """Return a layer's rows, or None while any of its units is missing or made of something else."""
     n, slots = len(plan.cells), len(layer.layer.slots)
     rank = {item.id: i for i, item in enumerate(layer.items)}

@@ -96,9 +96,7 @@ def faulty(tmp_path: Path, write_source, monkeypatch: pytest.MonkeyPatch):
             name.unlink()
         for item, word in faults.items():
             (wrong / item).write_text(word)
-        result = build(
-            plan(RECIPE.replace("FOLDER", str(wrong)), base=base), tmp_path / "d", runner=Threads(2)
-        )
+        result = build(plan(RECIPE.replace("FOLDER", str(wrong)), base=base), tmp_path / "d", runner=Threads(2))
         return result, xr.open_zarr(tmp_path / "d" / "chips.zarr", group="a", chunks=None).load()
 
     return make
@@ -302,5 +300,3 @@ def test_read_only_output_is_named(tmp_path: Path) -> None:
             build(plan(), folder / "d", runner=Threads(1))
     finally:
         subprocess.run(["umount", str(folder)], check=True)
-
-
