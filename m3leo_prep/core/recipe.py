@@ -130,6 +130,8 @@ def parse_recipe(text: str, *, where: str = "recipe") -> Recipe:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         raise ConfigError(f"not valid YAML: {error.problem}", where=f"{where}, line {line}") from None
+    except yaml.YAMLError:
+        raise ConfigError("not a text file: a recipe is YAML in UTF-8", where=where) from None
     if not isinstance(data, dict):
         raise ConfigError(
             "a recipe is a mapping with `name:` and `layers:`",

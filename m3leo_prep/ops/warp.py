@@ -95,7 +95,8 @@ def warp(
         dst: The target pixels.
         method: How; see ``Method``.
         components: (y, x) integer labels on ``src``, for ``component`` only.
-        min_weight: Least valid share of a kernel's weight (or of the covered area) for a valid pixel.
+        min_weight: Least valid share of a kernel's weight (or of the covered area) for a valid pixel; for ``sum``
+            any share will do.
 
     Returns:
         (band, Y, X) values, NaN or 0 where invalid, and (band, Y, X) validity.
@@ -253,7 +254,8 @@ def _floats(
     out = np.empty((source.shape[0], *mesh.shape), source.dtype)
     ok = np.empty(out.shape, bool)
     nodes = (mesh.u, mesh.v, mesh.good)
-    place = (mesh.step, mesh.row, mesh.col, float(min_weight), out, ok)
+    # An amount is what lies in the pixel, however little of it is known: a threshold would lose people at coasts.
+    place = (mesh.step, mesh.row, mesh.col, 0.0 if method is Method.sum else float(min_weight), out, ok)
     if method in {Method.average, Method.sum} or (method is Method.component and coarse):
         kind = area.SUM if method is Method.sum else area.AVERAGE
         area.average(source, np.empty((0, 0), np.int64) if labels is None else labels, *nodes, kind, *place)

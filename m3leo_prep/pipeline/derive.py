@@ -13,10 +13,13 @@ from m3leo_prep.core.errors import ConfigError, CorruptError
 from m3leo_prep.core.layer import Array, Layer
 from m3leo_prep.core.raster import Item, Raster, Slot
 from m3leo_prep.ops.composite import Composite, Look, Mosaic
+from m3leo_prep.ops.join import Joined, join
 from m3leo_prep.ops.warp import Method, warp
 from m3leo_prep.ports.source import Source
 
 MOSAICS = frozenset({"first", "last"})
+UNDATED = "\0"
+"""Group of the tiles without date and acquisition: one mosaic."""
 
 
 @dataclass(slots=True)
@@ -25,8 +28,8 @@ class Derived:
 
     looks: dict[str, Look | None]
     """Per variable the composite, (band, y, x) over the whole window; None if nothing was there."""
-    used: list[tuple[Item, NDArray[np.bool_]]] = field(default_factory=list)
-    """Each item that gave pixels, with (rows, columns) of the chips it gave pixels to."""
+    used: dict[str, tuple[Item, NDArray[np.bool_]]] = field(default_factory=dict)
+    """By id, each item that gave pixels, with (rows, columns) of the chips it gave pixels to."""
     damaged: list[str] = field(default_factory=list)
     """Messages of items that could not be read."""
 
@@ -53,58 +56,95 @@ def derive(
     composites = {
         array.variable.name: Composite(array.statistic) for array in layer.arrays if array.statistic not in MOSAICS
     }
-    chips: dict[str, tuple[Item, NDArray[np.bool_]]] = {}
-    for tiles in _by_acquisition(items, last_first=all(a.statistic == "last" for a in layer.arrays)):
+    for tiles in _groups(items, layer):
         passes = {name: Mosaic() for name in composites}
-        for item in tiles:
-            try:
-                rasters = list(source.read([item], geobox, slot))
-            except CorruptError as error:
-                if not skip_damaged:
-                    raise
-                result.damaged.append(str(error))
-                continue
-            for raster in rasters:
-                array = _array(layer, raster)
-                own = raster.geobox.crs == geobox.crs
-                mosaic = mosaics.get(raster.variable) or passes[raster.variable]
-                shown = mosaic.add(_align(raster, array, geobox), own=own)
-                here = _any_per_chip(shown, layer.size)
-                if here.any():
-                    before = chips.get(item.id)
-                    chips[item.id] = (item, here if before is None else before[1] | here)
+        rasters = _read(source, tiles, geobox, slot, result, skip_damaged=skip_damaged)
+        for raster in rasters:
+            _check(layer, raster)
+        for array in layer.arrays:
+            name = array.variable.name
+            joined = join([raster for raster in rasters if raster.variable == name])
+            for piece in sorted(joined, key=lambda piece: piece.raster.geobox.crs != geobox.crs):
+                own = piece.raster.geobox.crs == geobox.crs
+                shown = (mosaics.get(name) or passes[name]).add(_align(piece.raster, array, geobox), own=own)
+                _note_used(result, piece, shown, geobox, layer.size)
         for name, mosaic in passes.items():
             look = mosaic.result()
             if look is not None:
                 composites[name].add(look)
     result.looks |= {name: mosaic.result() for name, mosaic in mosaics.items()}
     result.looks |= {name: composite.result() for name, composite in composites.items()}
-    result.used = list(chips.values())
     return result
 
 
-def _by_acquisition(items: Sequence[Item], *, last_first: bool) -> Iterable[list[Item]]:
-    """Return the items grouped into acquisitions, in order of each one's first item."""
+def in_groups(items: Iterable[Item]) -> tuple[Item, ...]:
+    """Return items with those of one acquisition next to each other, acquisitions in order of their first item.
+
+    A plan's items are in this order, so that every window sees the same order whichever items reach it.
+    """
     groups: dict[str, list[Item]] = {}
     for item in items:
-        groups.setdefault(item.acquisition or item.id, []).append(item)
+        groups.setdefault(_acquisition(item) or UNDATED, []).append(item)
+    return tuple(item for group in groups.values() for item in group)
+
+
+def _acquisition(item: Item) -> str:
+    """Return what an item shares with the other tiles of its pass; nothing for tiles without a date."""
+    return item.acquisition or ("" if item.datetime is None else item.id)
+
+
+def _groups(items: Sequence[Item], layer: Layer) -> Iterable[list[Item]]:
+    """Return the items that make one look each: the tiles of a pass, or, in a mosaic, all tiles without a date."""
+    mosaic = all(array.statistic in MOSAICS for array in layer.arrays)
+    groups: dict[str, list[Item]] = {}
+    for item in items:
+        groups.setdefault(_acquisition(item) or (UNDATED if mosaic else item.id), []).append(item)
     ordered = list(groups.values())
-    return reversed(ordered) if last_first else ordered
+    if all(array.statistic == "last" for array in layer.arrays):
+        return [group[::-1] for group in reversed(ordered)]
+    return ordered
 
 
-def _array(layer: Layer, raster: Raster) -> Array:
-    for array in layer.arrays:
-        if array.variable.name == raster.variable:
-            if raster.data.shape[0] != array.n_bands:
-                raise ConfigError(
-                    f"source gave {raster.data.shape[0]} bands of '{raster.variable}', described {array.n_bands}",
-                    where=f"layer {layer.name}, item {raster.item.id}",
-                )
-            return array
-    raise ConfigError(
-        f"source gave a variable '{raster.variable}' that it did not describe",
-        where=f"layer {layer.name}, item {raster.item.id}",
-    )
+def _read(
+    source: Source, tiles: Sequence[Item], geobox: GeoBox, slot: Slot, result: Derived, *, skip_damaged: bool
+) -> list[Raster]:
+    """Return the rasters of some items; a damaged one is noted, or raised."""
+    rasters: list[Raster] = []
+    for item in tiles:
+        try:
+            rasters.extend(source.read([item], geobox, slot))
+        except CorruptError as error:
+            if not skip_damaged:
+                raise
+            result.damaged.append(str(error))
+    return rasters
+
+
+def _note_used(result: Derived, piece: Joined, shown: NDArray[np.bool_], geobox: GeoBox, size: int) -> None:
+    """Note which items gave pixels to which chips: each tile of a joined raster for itself."""
+    for tile in piece.tiles:
+        part = shown
+        if len(piece.tiles) > 1:
+            valid = np.asarray(tile.valid.any(axis=0, keepdims=True))
+            there, inside = warp(valid.astype(np.uint8), np.ones_like(valid), tile.geobox, geobox, Method.nearest)
+            part = shown & inside & (there > 0)
+        chips = _any_per_chip(part, size)
+        if chips.any():
+            before = result.used.get(tile.item.id)
+            result.used[tile.item.id] = (tile.item, chips if before is None else before[1] | chips)
+
+
+def _check(layer: Layer, raster: Raster) -> None:
+    """Raise ConfigError if a source gives other variables or bands than it described."""
+    where = f"layer {layer.name}, item {raster.item.id}"
+    bands = {array.variable.name: array.n_bands for array in layer.arrays}
+    if raster.variable not in bands:
+        raise ConfigError(f"source gave a variable '{raster.variable}' that it did not describe", where=where)
+    if raster.data.shape[0] != bands[raster.variable]:
+        given = raster.data.shape[0]
+        raise ConfigError(
+            f"source gave {given} bands of '{raster.variable}', described {bands[raster.variable]}", where=where
+        )
 
 
 def _align(raster: Raster, array: Array, geobox: GeoBox) -> Look:

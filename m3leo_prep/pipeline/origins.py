@@ -18,7 +18,7 @@ def open_source(spec: SourceSpec) -> Source:
         ConfigError: unknown source or option.
         MissingDependency: an extra is not installed.
     """
-    return _open(spec.name, json.dumps(dict(spec.options), sort_keys=True, default=str), spec.base)
+    return _open(spec.name, json.dumps(dict(spec.options), default=str), spec.base)
 
 
 @lru_cache(maxsize=64)

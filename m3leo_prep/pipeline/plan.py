@@ -172,7 +172,9 @@ def _span(layer: Layer) -> str:
 
 
 def _find(source: Source, area: Area, layer: Layer) -> tuple[Item, ...]:
-    return tuple(source.find(_search_area(area.geometry), layer.slots))
+    from m3leo_prep.pipeline.derive import in_groups
+
+    return in_groups(source.find(_search_area(area.geometry), layer.slots))
 
 
 def _search_area(geometry: BaseGeometry) -> BaseGeometry:
@@ -184,16 +186,18 @@ def _search_area(geometry: BaseGeometry) -> BaseGeometry:
 
 def _merged(old: tuple[Item, ...], found: tuple[Item, ...]) -> tuple[Item, ...]:
     """Return the frozen items followed by newly found ones: growth asks for nothing old again."""
+    from m3leo_prep.pipeline.derive import in_groups
+
     known = {item.id for item in old}
-    return old + tuple(item for item in found if item.id not in known)
+    return in_groups([*old, *(item for item in found if item.id not in known)])
 
 
 def _op_versions(layer: Layer) -> dict[str, int]:
     # Imported here: the operations need numba, which only a build needs.
-    from m3leo_prep.ops import composite, warp
+    from m3leo_prep.ops import composite, join, warp
 
     versions = {f"warp.{array.method}": warp.VERSIONS[warp.Method(array.method)] for array in layer.arrays}
-    return versions | {"composite": composite.VERSION}
+    return versions | {"composite": composite.VERSION, "join": join.VERSION}
 
 
 def resolve_layer(

@@ -29,4 +29,8 @@ def load_recipe(text: str) -> tuple[Recipe, Path]:
         raise ConfigError(f"no recipe is called '{text}'", hint=near(text, recipe_names()))
     # A shipped recipe reads the user's files, so its paths start where the command was given.
     base = path.resolve().parent if looks_like_path else Path.cwd()
-    return parse_recipe(path.read_text(encoding="utf-8"), where=str(path)), base
+    try:
+        written = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ConfigError("not a text file: a recipe is YAML in UTF-8", where=text) from None
+    return parse_recipe(written, where=text if looks_like_path else f"recipe {text}"), base

@@ -297,7 +297,7 @@ class UnitBuilder:
                 self._rows.moments[name][chip, slot_index, :, :3] = 0
 
     def _note_items(self, derived: Derived, chip: int, slot_index: int, down: int, right: int) -> None:
-        used = [item for item, chips in derived.used if chips[down, right]]
+        used = [item for item, chips in derived.used.values() if chips[down, right]]
         rows = self._rows
         rows.used[chip][slot_index] = [item.id for item in used]
         rows.acquisitions[chip, slot_index] = len({item.acquisition or item.id for item in used})
