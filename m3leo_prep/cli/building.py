@@ -10,9 +10,8 @@ from typing import Any
 
 import typer
 
-from m3leo_prep.cli.main import INCOMPLETE
 from m3leo_prep.cli.render import ERR, print_json, print_table, progress, size
-from m3leo_prep.core.errors import ConfigError
+from m3leo_prep.core.errors import EXIT_INCOMPLETE, ConfigError
 from m3leo_prep.core.plan import Plan, Unit
 from m3leo_prep.core.recipe import Recipe
 from m3leo_prep.core.text import near
@@ -95,7 +94,7 @@ def run_build(
     report.raise_if_bad()
     if not as_json:
         _tell_made(made)
-    return INCOMPLETE if result.retryable else 0
+    return EXIT_INCOMPLETE if result.retryable else 0
 
 
 def _recipe(name: str | None) -> tuple[Recipe, Path]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from m3leo_prep import __version__
-from m3leo_prep.core.errors import PrepError
+from m3leo_prep.core.errors import EXIT_INTERRUPTED, PrepError
 
 app = typer.Typer(
     name="m3leo-prep",
@@ -23,9 +23,6 @@ app = typer.Typer(
 )
 aoi_app = typer.Typer(help="The areas there are.", no_args_is_help=True)
 app.add_typer(aoi_app, name="aoi")
-
-INTERRUPTED = 130
-INCOMPLETE = 7
 
 Aoi = Annotated[str, typer.Option("--aoi", help="Name, country, file, WKT, or lon,lat,lon,lat box.")]
 RecipeName = Annotated[str | None, typer.Option("--recipe", help="Name of a shipped recipe, or a YAML file.")]
@@ -187,7 +184,7 @@ def main() -> None:
         code = error.exit_code
     except KeyboardInterrupt:
         sys.stderr.write("interrupted: what is finished is kept; run the same command again to go on\n")
-        code = INTERRUPTED
+        code = EXIT_INTERRUPTED
     except typer.Abort:
         sys.stderr.write("nothing was done\n")
         code = 1

@@ -16,6 +16,11 @@ PrepError                 1   a bug if raised bare
 
 from __future__ import annotations
 
+EXIT_INCOMPLETE = 7
+"""Exit code of a complete build with holes that may fill."""
+EXIT_INTERRUPTED = 130
+"""Exit code after Ctrl-C; what is finished is kept."""
+
 
 class PrepError(Exception):
     """An error that teaches: ``message`` says what, ``where`` the place, ``hint`` the way out."""

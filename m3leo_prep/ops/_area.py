@@ -1,8 +1,6 @@
 """Kernels that weigh source pixels by the exact area a target pixel covers of them.
 
-A target pixel is the quadrilateral of its four corners, which neighbours share, so no area is lost or counted
-twice. The overlap with every source pixel comes from its edges alone: an edge that crosses a source row adds
-the signed area to its right, and a running sum along the row turns these into covered areas.
+They collect target pixels into batches, whose covered areas ``_cover`` computes together.
 """
 
 from __future__ import annotations
@@ -12,15 +10,14 @@ from typing import Any
 import numba as nb
 import numpy as np
 
+from m3leo_prep.ops._cover import LANES, Batch, corners, cover_row, move, new_batch, prepare, touched
 from m3leo_prep.ops._mesh import SHIFT
 from m3leo_prep.ops._point import place
 
-_NOTHING = 1e-9
-"""Covered areas below this (in source pixels) are rounding."""
+_NOTHING = 1e-6
+"""Areas that differ by less than this share of the target pixel are equal: it is above all rounding."""
 _SLIVER = 1e-3
 """Bits count from pixels that cover at least this share of the target: a sub-pixel shift does not dilate."""
-
-_UNIT = 2.0**-SHIFT
 
 AVERAGE = 0
 SUM = 1
@@ -28,82 +25,84 @@ MODE = 2
 BITOR = 3
 
 _jit = nb.njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
-_inline = nb.njit(cache=True, nogil=True, fastmath=False, error_model="numpy", inline="always")
-
-
-@_inline
-def _edge(cover: Any, width: int, xa: float, ya: float, xb: float, yb: float, sign: float) -> None:
-    """Add one edge to ``cover``: per source row, differences along x of the signed area to its right.
-
-    A piece of height h whose middle lies a share m into its pixel covers h (1 - m) of that pixel and h of all
-    further right. The walk follows the longer axis, so that each step crosses at most one border of the other.
-    """
-    dx, dy = xb - xa, yb - ya
-    if dy == 0:
-        return
-    steep = abs(dy) >= abs(dx)
-    if (dy if steep else dx) < 0:
-        xa, ya, xb, yb, sign = xb, yb, xa, ya, -sign
-    x, y = xa, ya
-    # Both parts of a step are always added, the first one empty if no border is crossed: which of the two it
-    # is looks random to the branch predictor.
-    if steep:
-        slope, inverse = dx / dy, dy / dx
-        for row in range(int(ya), int(yb) + 1):
-            next_y = min(yb, row + 1.0)
-            next_x = x + slope * (next_y - y)
-            near, far = int(x), int(next_x)
-            crossed = near != far
-            border = float(max(near, far)) if crossed else x
-            up = (border - x) * inverse if crossed else 0.0
-            at = row * width
-            height = sign * up
-            before = height * (0.5 * (x + border) - near)
-            cover[at + near] += height - before
-            cover[at + near + 1] += before
-            height = sign * (next_y - y - up)
-            before = height * (0.5 * (border + next_x) - far)
-            cover[at + far] += height - before
-            cover[at + far + 1] += before
-            x, y = next_x, next_y
-    else:
-        slope, inverse = dy / dx, dx / dy
-        for column in range(int(xa), int(xb) + 1):
-            next_x = min(xb, column + 1.0)
-            next_y = y + slope * (next_x - x)
-            near, far = int(y), int(next_y)
-            crossed = near != far
-            border = float(max(near, far)) if crossed else y
-            middle = x + (border - y) * inverse if crossed else x
-            height = sign * (border - y)
-            before = height * (0.5 * (x + middle) - column)
-            cover[near * width + column] += height - before
-            cover[near * width + column + 1] += before
-            height = sign * (next_y - border)
-            before = height * (0.5 * (middle + next_x) - column)
-            cover[far * width + column] += height - before
-            cover[far * width + column + 1] += before
-            x, y = next_x, next_y
 
 
 @_jit
-def _quad(cover: Any, corners: Any, nx: int, ny: int) -> float:
-    """Write the target pixel with ``corners`` to ``cover``, (ny + 1, nx + 2) flat; return its area.
+def _inside(batch: Batch, n: int, nx: int, ny: int, height: int, width: int) -> bool:
+    """Return whether the source holds ``ny`` by ``nx`` pixels for each of the batch."""
+    left, top = batch.left, batch.top
+    for k in range(n):
+        if left[k] < 0 or top[k] < 0 or left[k] + nx > width or top[k] + ny > height:
+            return False
+    return True
 
-    The running sum of a row, from left to right, is the area covered of each source pixel. Corners are x and
-    y, 4 + the first again, in source pixels from the upper-left of those touched. The last row and the last two
-    columns take what rounding puts on the border.
-    """
-    x, y = corners[0], corners[1]
-    area: float = 0.5 * ((x[2] - x[0]) * (y[1] - y[3]) - (x[1] - x[3]) * (y[2] - y[0]))
-    if nx == 1 and ny == 1:
-        cover[0] = abs(area)
-        return abs(area)
-    cover[: (nx + 2) * (ny + 1)] = 0.0
-    turn = 1.0 if area > 0 else -1.0
-    for k in range(4):
-        _edge(cover, nx + 2, x[k], y[k], x[k + 1], y[k + 1], turn)
-    return abs(area)
+
+@_jit
+def _weigh_all(flat: Any, start: Any, c: int, cover: Any, p: int, sums: Any) -> None:
+    """Add value times area of column ``c`` to ``sums``."""
+    for k in range(LANES):
+        # Unsigned, as numba would look for negative indices.
+        sums[k] += cover[p + k] * flat[np.uint64(start[k] + c)]
+
+
+@_jit
+def _load(image: Any, labels: Any, batch: Batch, label: Any, inside: bool, t: int, c: int, values: Any) -> None:
+    """Write column ``c`` of row ``t``, NaN outside of the source and where the label is another than wanted."""
+    height, width = image.shape
+    if inside and labels.size == 0:
+        flat = image.reshape(-1)
+        for k in range(LANES):
+            values[k] = flat[np.uint64((batch.top[k] + t) * width + batch.left[k] + c)]
+        return
+    for k in range(LANES):
+        y, x = batch.top[k] + t, batch.left[k] + c
+        there = 0 <= y < height and 0 <= x < width
+        if there and labels.size > 0:
+            there = labels[y, x] == label[k]
+        values[k] = image[y, x] if there else np.nan
+
+
+@_jit
+def _weigh(values: Any, cover: Any, p: int, sums: Any) -> None:
+    """Add value times area of finite values, and the area of all others."""
+    for k in range(LANES):
+        finite = abs(values[k]) < np.inf
+        sums[k] += cover[p + k] * (values[k] if finite else 0.0)
+        sums[LANES + k] += 0.0 if finite else cover[p + k]
+
+
+@_jit
+def _sums(
+    src: Any,
+    labels: Any,
+    batch: Batch,
+    label: Any,
+    n: int,
+    nx: int,
+    ny: int,
+    plain: bool,
+    past: Any,
+    cover: Any,
+    sums: Any,
+    values: Any,
+    start: Any,
+) -> None:
+    """Fill ``sums``, (band, 2 lanes): totals and missing areas; ``plain`` if nothing is missing."""
+    upright, inside = prepare(batch, n), _inside(batch, n, nx, ny, src.shape[1], src.shape[2])
+    sums[:] = 0.0
+    cover_row(batch, 0, nx, upright, past, cover)
+    for t in range(ny):
+        cover_row(batch, t + 1, nx, upright, past, cover)
+        for k in range(LANES):
+            start[k] = (batch.top[k] + t) * src.shape[2] + batch.left[k]
+        for b in range(src.shape[0]):
+            flat, total = src[b].reshape(-1), sums[b]
+            for c in range(nx):
+                if plain:
+                    _weigh_all(flat, start, c, cover, c * LANES, total)
+                else:
+                    _load(src[b], labels, batch, label, inside, t, c, values)
+                    _weigh(values, cover, c * LANES, total)
 
 
 @_jit
@@ -125,189 +124,114 @@ def average(
 
     With ``labels`` (y, x) not empty, only pixels with the label under the target's centre count.
     """
-    bands, height, width = src.shape
     rows, cols = out.shape[1:]
-    nan, one_component = src.dtype.type(np.nan), labels.size > 0
+    out[:], ok[:] = src.dtype.type(np.nan), False
     px0, py0 = np.empty(step + 1, np.int64), np.empty(step + 1, np.int64)
     px1, py1 = np.empty(step + 1, np.int64), np.empty(step + 1, np.int64)
-    pxc, pyc = np.empty(step, np.int64), np.empty(step, np.int64)
-    cover, corners = np.empty(64), np.empty((2, 5))
-    for cell_row in range(good.shape[0]):
-        for cell_col in range(good.shape[1]):
-            j0 = max(0, cell_col * step - col)
-            n = min(cols, (cell_col + 1) * step - col) - j0
-            t_col = 2 * (j0 + col - cell_col * step)
-            for i in range(max(0, cell_row * step - row), min(rows, (cell_row + 1) * step - row)):
-                out[:, i, j0 : j0 + n] = nan
-                ok[:, i, j0 : j0 + n] = False
-                if not good[cell_row, cell_col]:
-                    continue
-                t_row = 2 * (i + row - cell_row * step)
-                place(u, cell_row, cell_col, step, t_row, t_col, n + 1, px0)
-                place(v, cell_row, cell_col, step, t_row, t_col, n + 1, py0)
-                place(u, cell_row, cell_col, step, t_row + 2, t_col, n + 1, px1)
-                place(v, cell_row, cell_col, step, t_row + 2, t_col, n + 1, py1)
-                if one_component:
-                    place(u, cell_row, cell_col, step, t_row + 1, t_col + 1, n, pxc)
-                    place(v, cell_row, cell_col, step, t_row + 1, t_col + 1, n, pyc)
-                for k in range(n):
-                    x0 = min(px0[k], px0[k + 1], px1[k], px1[k + 1]) >> SHIFT
-                    y0 = min(py0[k], py0[k + 1], py1[k], py1[k + 1]) >> SHIFT
-                    nx = (max(px0[k], px0[k + 1], px1[k], px1[k + 1]) >> SHIFT) - x0 + 1
-                    ny = (max(py0[k], py0[k + 1], py1[k], py1[k + 1]) >> SHIFT) - y0 + 1
-                    if x0 >= width or y0 >= height or x0 + nx <= 0 or y0 + ny <= 0:
-                        continue
-                    if cover.size < (nx + 2) * (ny + 1):
-                        cover = np.empty(2 * (nx + 2) * (ny + 1))
-                    for m, n_m in ((0, k), (1, k + 1), (4, k)):
-                        corners[0, m] = (px0[n_m] - (x0 << SHIFT)) * _UNIT
-                        corners[1, m] = (py0[n_m] - (y0 << SHIFT)) * _UNIT
-                    for m, n_m in ((2, k + 1), (3, k)):
-                        corners[0, m] = (px1[n_m] - (x0 << SHIFT)) * _UNIT
-                        corners[1, m] = (py1[n_m] - (y0 << SHIFT)) * _UNIT
-                    whole = _quad(cover, corners, nx, ny)
-                    label = np.int64(0)
-                    if one_component:
-                        x, y = pxc[k] >> SHIFT, pyc[k] >> SHIFT
-                        if not (0 <= x < width and 0 <= y < height):
-                            continue
-                        label = np.int64(labels[y, x])
-                    for b in range(bands):
-                        if one_component and not np.isfinite(src[b, y, x]):
-                            continue
-                        total, weight = 0.0, 0.0
-                        for m in range(max(0, -y0), min(ny, height - y0)):
-                            covers, values = cover[m * (nx + 2) :], src[b, y0 + m]
-                            covered = 0.0
-                            for c in range(-x0):
-                                covered += covers[c]
-                            for c in range(max(0, -x0), min(nx, width - x0)):
-                                covered += covers[c]
-                                value = values[x0 + c]
-                                if np.isfinite(value) and not (one_component and labels[y0 + m, x0 + c] != label):
-                                    total += covered * value
-                                    weight += covered
-                        if weight > _NOTHING and weight >= min_weight * whole:
-                            out[b, i, j0 + k] = total if kind == SUM else total / weight
-                            ok[b, i, j0 + k] = True
+    pxc, pyc, size = np.empty(step, np.int64), np.empty(step, np.int64), np.empty(step, np.int64)
+    batch, values = new_batch(), np.empty(LANES)
+    sums, sums_again = np.empty((src.shape[0], 2 * LANES)), np.empty((src.shape[0], 2 * LANES))
+    target, start = np.zeros((2, LANES), np.int64), np.empty(LANES, np.int64)
+    centre, label = np.zeros((2, LANES), np.int64), np.zeros(LANES, np.int64)
+    cover, past = np.empty(0), np.empty(0)
+    again, target_again, n_again = new_batch(), np.zeros((2, LANES), np.int64), 0
+    n, nx, ny, most_x, most_y = 0, 0, 0, 0, 0
+    # One row of a cell more than there are, to empty the batch.
+    for cell in range(good.size + 1):
+        last = cell == good.size
+        cell_row, cell_col = cell // good.shape[1], cell % good.shape[1]
+        j0 = max(0, cell_col * step - col)
+        here = 0 if last else min(cols, (cell_col + 1) * step - col) - j0
+        t_col = 2 * (j0 + col - cell_col * step)
+        i0, i1 = max(0, cell_row * step - row), min(rows, (cell_row + 1) * step - row)
+        if last:
+            i1 = i0 + 1
+        elif not good[cell_row, cell_col]:
+            i1 = i0
+        for i in range(i0, i1):
+            if n > 0 and (last or n + here > LANES):
+                if past.size < 4 * LANES * nx:
+                    past, cover = np.empty(4 * LANES * nx), np.empty(LANES * (nx + 1))
+                most_x, most_y = max(most_x, nx), max(most_y, ny)
+                plain = labels.size == 0 and _inside(batch, n, nx, ny, src.shape[1], src.shape[2])
+                _sums(src, labels, batch, label, n, nx, ny, plain, past, cover, sums, values, start)
+                if plain:
+                    # Where something is missing the total is not finite: those wait for a second, slower round.
+                    for k in range(n):
+                        if not np.isfinite(sums[:, k].sum()):
+                            move(batch, k, again, n_again)
+                            target_again[:, n_again] = target[:, k]
+                            n_again += 1
+                        if n_again == LANES:
+                            _sums(
+                                src,
+                                labels,
+                                again,
+                                label,
+                                LANES,
+                                most_x,
+                                most_y,
+                                False,
+                                past,
+                                cover,
+                                sums_again,
+                                values,
+                                start,
+                            )
+                            _write(
+                                src, labels, centre, target_again, again, LANES, kind, min_weight, sums_again, out, ok
+                            )
+                            n_again, most_x, most_y = 0, nx, ny
+                _write(src, labels, centre, target, batch, n, kind, min_weight, sums, out, ok)
+                n, nx, ny = 0, 0, 0
+            if last and n_again > 0:
+                _sums(src, labels, again, label, n_again, most_x, most_y, False, past, cover, sums_again, values, start)
+                _write(src, labels, centre, target_again, again, n_again, kind, min_weight, sums_again, out, ok)
+            if last:
+                break
+            t_row = 2 * (i + row - cell_row * step)
+            place(u, cell_row, cell_col, step, t_row, t_col, here + 1, px0)
+            place(v, cell_row, cell_col, step, t_row, t_col, here + 1, py0)
+            place(u, cell_row, cell_col, step, t_row + 2, t_col, here + 1, px1)
+            place(v, cell_row, cell_col, step, t_row + 2, t_col, here + 1, py1)
+            if labels.size > 0:
+                place(u, cell_row, cell_col, step, t_row + 1, t_col + 1, here, pxc)
+                place(v, cell_row, cell_col, step, t_row + 1, t_col + 1, here, pyc)
+                for k in range(here):
+                    x, y = pxc[k] >> SHIFT, pyc[k] >> SHIFT
+                    found = 0 <= x < src.shape[2] and 0 <= y < src.shape[1]
+                    centre[0, n + k], centre[1, n + k] = (y, x) if found else (-1, -1)
+                    label[n + k] = labels[y, x] if found else 0
+            nx = max(nx, touched(px0, px1, here, batch.left[n:], size))
+            ny = max(ny, touched(py0, py1, here, batch.top[n:], size))
+            corners(px0, px1, here, batch.left[n:], batch.x[n:])
+            corners(py0, py1, here, batch.top[n:], batch.y[n:])
+            for k in range(here):
+                target[0, n + k], target[1, n + k] = i, j0 + k
+            n += here
 
 
 @_jit
-def _uniform(src: Any, valid: Any, x0: int, y0: int, nx: int, ny: int) -> bool:
-    """Return whether all these pixels are valid and alike in each band: then their areas do not matter."""
-    if x0 < 0 or y0 < 0 or x0 + nx > src.shape[2] or y0 + ny > src.shape[1]:
-        return False
-    for b in range(src.shape[0]):
-        code = src[b, y0, x0]
-        for y in range(y0, y0 + ny):
-            for x in range(x0, x0 + nx):
-                if src[b, y, x] != code or not valid[b, y, x]:
-                    return False
-    return True
-
-
-@_jit
-def codes(
+def _write(
     src: Any,
-    valid: Any,
-    lowest: int,
-    table: Any,
-    u: Any,
-    v: Any,
-    good: Any,
+    labels: Any,
+    centre: Any,
+    target: Any,
+    batch: Batch,
+    n: int,
     kind: int,
-    step: int,
-    row: int,
-    col: int,
     min_weight: float,
+    sums: Any,
     out: Any,
     ok: Any,
 ) -> None:
-    """Fill ``out`` and ``ok`` with the code that covers most, the lowest of equals, or with the bits of all.
-
-    ``table`` holds a zero for each code from ``lowest`` on, and does so again at the end.
-    """
-    bands, height, width = src.shape
-    rows, cols = out.shape[1:]
-    px0, py0 = np.empty(step + 1, np.int64), np.empty(step + 1, np.int64)
-    px1, py1 = np.empty(step + 1, np.int64), np.empty(step + 1, np.int64)
-    cover, corners, seen = np.empty(64), np.empty((2, 5)), np.empty(64, np.int64)
-    for cell_row in range(good.shape[0]):
-        for cell_col in range(good.shape[1]):
-            j0 = max(0, cell_col * step - col)
-            n = min(cols, (cell_col + 1) * step - col) - j0
-            t_col = 2 * (j0 + col - cell_col * step)
-            for i in range(max(0, cell_row * step - row), min(rows, (cell_row + 1) * step - row)):
-                out[:, i, j0 : j0 + n] = 0
-                ok[:, i, j0 : j0 + n] = False
-                if not good[cell_row, cell_col]:
-                    continue
-                t_row = 2 * (i + row - cell_row * step)
-                place(u, cell_row, cell_col, step, t_row, t_col, n + 1, px0)
-                place(v, cell_row, cell_col, step, t_row, t_col, n + 1, py0)
-                place(u, cell_row, cell_col, step, t_row + 2, t_col, n + 1, px1)
-                place(v, cell_row, cell_col, step, t_row + 2, t_col, n + 1, py1)
-                for k in range(n):
-                    x0 = min(px0[k], px0[k + 1], px1[k], px1[k + 1]) >> SHIFT
-                    y0 = min(py0[k], py0[k + 1], py1[k], py1[k + 1]) >> SHIFT
-                    nx = (max(px0[k], px0[k + 1], px1[k], px1[k + 1]) >> SHIFT) - x0 + 1
-                    ny = (max(py0[k], py0[k + 1], py1[k], py1[k + 1]) >> SHIFT) - y0 + 1
-                    if x0 >= width or y0 >= height or x0 + nx <= 0 or y0 + ny <= 0:
-                        continue
-                    if _uniform(src, valid, x0, y0, nx, ny):
-                        for b in range(bands):
-                            out[b, i, j0 + k] = src[b, y0, x0]
-                            ok[b, i, j0 + k] = True
-                        continue
-                    if cover.size < (nx + 2) * (ny + 1):
-                        cover, seen = np.empty(2 * (nx + 2) * (ny + 1)), np.empty(2 * (nx + 2) * (ny + 1), np.int64)
-                    for m, n_m in ((0, k), (1, k + 1), (4, k)):
-                        corners[0, m] = (px0[n_m] - (x0 << SHIFT)) * _UNIT
-                        corners[1, m] = (py0[n_m] - (y0 << SHIFT)) * _UNIT
-                    for m, n_m in ((2, k + 1), (3, k)):
-                        corners[0, m] = (px1[n_m] - (x0 << SHIFT)) * _UNIT
-                        corners[1, m] = (py1[n_m] - (y0 << SHIFT)) * _UNIT
-                    whole = _quad(cover, corners, nx, ny)
-                    for b in range(bands):
-                        count, weight, bits = 0, 0.0, src.dtype.type(0)
-                        current, share = np.int64(-1), 0.0
-                        for m in range(max(0, -y0), min(ny, height - y0)):
-                            covers, values, there = cover[m * (nx + 2) :], src[b, y0 + m], valid[b, y0 + m]
-                            covered = 0.0
-                            for c in range(-x0):
-                                covered += covers[c]
-                            for c in range(max(0, -x0), min(nx, width - x0)):
-                                covered += covers[c]
-                                if covered <= _NOTHING or not there[x0 + c]:
-                                    continue
-                                weight += covered
-                                code = values[x0 + c]
-                                if kind == BITOR:
-                                    bits |= code if covered >= _SLIVER * whole else src.dtype.type(0)
-                                    continue
-                                slot = np.int64(code) - lowest
-                                if slot == current:
-                                    share += covered
-                                    continue
-                                # A run of one code is summed in a register, then added to its place.
-                                if current >= 0:
-                                    if table[current] == 0.0:
-                                        seen[count] = current
-                                        count += 1
-                                    table[current] += share
-                                current, share = slot, covered
-                        if current >= 0:
-                            if table[current] == 0.0:
-                                seen[count] = current
-                                count += 1
-                            table[current] += share
-                        most, slot = 0.0, np.int64(0)
-                        for m in range(count):
-                            # Equal shares differ by rounding only: the lowest code wins.
-                            share = table[seen[m]]
-                            if share > most + _NOTHING or (share > most - _NOTHING and seen[m] < slot):
-                                most, slot = share, seen[m]
-                            table[seen[m]] = 0.0
-                        if weight > _NOTHING and weight >= min_weight * whole:
-                            out[b, i, j0 + k] = slot + lowest if kind == MODE else bits
-                            ok[b, i, j0 + k] = True
+    for b in range(src.shape[0]):
+        for k in range(n):
+            total, whole = sums[b, k], batch.whole[k]
+            weight = whole - sums[b, LANES + k]
+            y, x = centre[0, k], centre[1, k]
+            if labels.size > 0 and (y < 0 or not np.isfinite(src[b, y, x])):
+                continue
+            if np.isfinite(total) and weight > _NOTHING * whole and weight >= min_weight * whole:
+                out[b, target[0, k], target[1, k]] = total if kind == SUM else total / weight
+                ok[b, target[0, k], target[1, k]] = True

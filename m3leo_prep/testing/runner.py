@@ -142,7 +142,9 @@ class RunnerContract:
         """A unit that is done is recorded, even if a later one fails."""
         received = []
         with pytest.raises(CorruptError):
-            for result in runner.map(Work(str(tmp_path), wrong=MANY - 1, slow=frozenset({MANY - 1}), seconds=0.5), range(MANY)):
+            for result in runner.map(
+                Work(str(tmp_path), wrong=MANY - 1, slow=frozenset({MANY - 1}), seconds=0.5), range(MANY)
+            ):
                 received.append(result)  # noqa: PERF402  a comprehension would lose them
         assert sorted(received) == [n * n for n in range(MANY - 1)]
 
@@ -172,7 +174,9 @@ class RunnerContract:
 
     def test_tasks_run_side_by_side(self, runner: Runner, tmp_path: Path) -> None:
         """With n workers, n tasks run at a time: each waits for the others."""
-        assert sorted(runner.map(Meeting(str(tmp_path), self.workers), range(self.workers))) == list(range(self.workers))
+        assert sorted(runner.map(Meeting(str(tmp_path), self.workers), range(self.workers))) == list(
+            range(self.workers)
+        )
 
 
 @dataclass(frozen=True, slots=True)

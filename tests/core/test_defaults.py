@@ -32,7 +32,19 @@ TABLE: dict[Kind, tuple[str, str, str, str]] = {
     Kind.CLASSES: ("nearest", "mode", "first", "first"),
     Kind.BITS: ("nearest", "bitor", "first", "first"),
 }
-METHODS = ("nearest", "bilinear", "cubic", "bspline", "average", "mode", "sum", "complex", "component", "angle", "bitor")
+METHODS = (
+    "nearest",
+    "bilinear",
+    "cubic",
+    "bspline",
+    "average",
+    "mode",
+    "sum",
+    "complex",
+    "component",
+    "angle",
+    "bitor",
+)
 
 
 def test_the_table_has_every_kind() -> None:
@@ -138,7 +150,8 @@ def test_honest_pitch_of_the_default_chip(native: float | None, expected: float)
 
 
 @pytest.mark.parametrize(
-    ("native", "expected"), [(10, 10), (20, 20), (30, 20), (40, 40), (60, 50), (92.7, 50), (96, 100), (100, 100), (250, 250)]
+    ("native", "expected"),
+    [(10, 10), (20, 20), (30, 20), (40, 40), (60, 50), (92.7, 50), (96, 100), (100, 100), (250, 250)],
 )
 def test_honest_pitch_of_a_chip_of_1000_m(native: float, expected: float) -> None:
     assert default_pitch(native, 1000.0, 10.0) == expected

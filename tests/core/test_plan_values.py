@@ -127,7 +127,10 @@ SLOTS = make_plan().layer.slots[:2]
 
 
 def chips(
-    items: list[list[list[Item]]] | None = None, slots: tuple[Slot, ...] = SLOTS, settings: str = "s", ids: Any = ("a", "b")
+    items: list[list[list[Item]]] | None = None,
+    slots: tuple[Slot, ...] = SLOTS,
+    settings: str = "s",
+    ids: Any = ("a", "b"),
 ) -> list[bytes]:
     found = chip_digests(list(ids), settings, slots, items or [[[ITEM], []], [[ITEM], []]])
     assert found.shape == (len(ids), 16)
@@ -194,7 +197,9 @@ def test_where_an_item_lies_is_not_what_it_holds() -> None:
     shard_slots=st.integers(1, 12),
 )
 def test_units_cover_every_chip_and_slot_once(n_chips: int, n_slots: int, shard_chips: int, shard_slots: int) -> None:
-    layer = make_layer(make_array(), n_slots=n_slots, shard_chips=shard_chips, shard_slots=min(shard_slots, n_slots or 1))
+    layer = make_layer(
+        make_array(), n_slots=n_slots, shard_chips=shard_chips, shard_slots=min(shard_slots, n_slots or 1)
+    )
     units = list(replace(make_plan(), layer=layer).units(n_chips))
     seen = Counter(
         (row, slot)
@@ -231,7 +236,7 @@ def test_a_plan_has_the_units_of_its_layers() -> None:
     assert {unit.layer for unit in plan.units(frozenset({"other"}))} == {"other"}
     assert list(plan.units(frozenset())) == []
     assert plan.layer("other").layer.name == "other"
-    with pytest.raises(StopIteration):
+    with pytest.raises(KeyError):
         plan.layer("nothing")
 
 

@@ -57,7 +57,12 @@ def test_every_month_has_its_last_day(month: int) -> None:
 
 def test_winter_crosses_the_year() -> None:
     winter, spring, summer, fall = parse_slots({"seasons": 2020})
-    assert [s.label for s in (winter, spring, summer, fall)] == ["winter_2020", "spring_2020", "summer_2020", "fall_2020"]
+    assert [s.label for s in (winter, spring, summer, fall)] == [
+        "winter_2020",
+        "spring_2020",
+        "summer_2020",
+        "fall_2020",
+    ]
     assert winter.contains(utc(2019, 12, 1))
     assert winter.contains(utc(2019, 12, 31, 23, 59, 59))
     assert winter.contains(utc(2020, 2, 29, 12))

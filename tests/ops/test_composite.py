@@ -46,7 +46,13 @@ def seen(result: Look) -> list[float | None]:
 
 
 def test_a_pixel_seen_on_three_of_five_dates_has_count_3() -> None:
-    dates = [look([1, 1, None]), look([2, None, None]), look([3, 1, None]), look([None, 5, None]), look([None, 1, None])]
+    dates = [
+        look([1, 1, None]),
+        look([2, None, None]),
+        look([3, 1, None]),
+        look([None, 5, None]),
+        look([None, 1, None]),
+    ]
     result = composed("count", *dates)
     assert result.values.tolist() == [[[3, 4, 0]]]
     assert result.valid.tolist() == [[[True, True, False]]], "nobody looked at the third"
@@ -161,9 +167,7 @@ def test_a_look_without_a_pixel_here_changes_no_bit(statistic: Statistic, looks:
 
 @pytest.mark.parametrize("statistic", STATISTICS)
 @given(looks=_stack(), row=st.integers(1, 2), col=st.integers(1, 4))
-def test_a_block_cut_in_parts_gives_the_same_bits(
-    statistic: Statistic, looks: list[Look], row: int, col: int
-) -> None:
+def test_a_block_cut_in_parts_gives_the_same_bits(statistic: Statistic, looks: list[Look], row: int, col: int) -> None:
     whole = composed(statistic, *looks)
     for part in (np.s_[:, :row, :col], np.s_[:, row:, :], np.s_[:, :, col:]):
         cut = composed(statistic, *(Look(one.values[part], one.valid[part], one.observed[part]) for one in looks))
@@ -244,7 +248,9 @@ def test_a_tile_of_the_own_zone_wins_whatever_the_order(order: tuple[tuple[Look,
 
 @given(
     tiles=st.lists(
-        st.tuples(st.lists(st.none() | st.integers(0, 99), min_size=4, max_size=4), st.booleans()), min_size=1, max_size=6
+        st.tuples(st.lists(st.none() | st.integers(0, 99), min_size=4, max_size=4), st.booleans()),
+        min_size=1,
+        max_size=6,
     )
 )
 def test_a_mosaic_is_the_first_own_pixel_else_the_first_foreign_one(tiles: list[tuple[list[int | None], bool]]) -> None:
@@ -256,7 +262,9 @@ def test_a_mosaic_is_the_first_own_pixel_else_the_first_foreign_one(tiles: list[
     result = mosaic.result()
     assert result is not None
     for pixel in range(4):
-        found = [n for wanted in (True, False) for n, (v, own) in enumerate(tiles) if own is wanted and v[pixel] is not None]
+        found = [
+            n for wanted in (True, False) for n, (v, own) in enumerate(tiles) if own is wanted and v[pixel] is not None
+        ]
         assert seen(result)[pixel] == (tiles[found[0]][0][pixel] if found else None)
         assert showing[pixel] == (found[0] if found else -1), "the tile that says it shows is the one that does"
 

@@ -42,13 +42,13 @@ def test_every_chip_is_in_exactly_one_window(places: list[tuple[int, int, int]],
 
 
 @given(places=_places, edge=st.sampled_from([1, 2, 4, 8]))
-def test_a_window_lies_in_one_aligned_block_and_fits_its_chips(
-    places: list[tuple[int, int, int]], edge: int
-) -> None:
+def test_a_window_lies_in_one_aligned_block_and_fits_its_chips(places: list[tuple[int, int, int]], edge: int) -> None:
     blocks = []
     for window in windows_of(make_cells(places), edge):
         epsg, col, row = window.cells.epsg, window.cells.col, window.cells.row
-        here = {(int(e), int(np.floor(c / edge)), int(np.floor(r / edge))) for e, c, r in zip(epsg, col, row, strict=True)}
+        here = {
+            (int(e), int(np.floor(c / edge)), int(np.floor(r / edge))) for e, c, r in zip(epsg, col, row, strict=True)
+        }
         assert len(here) == 1
         blocks += here
         rows, cols = window.shape

@@ -18,9 +18,9 @@ from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.raster import STATIC, Slot
 from m3leo_prep.core.slots import parse_slots
 from m3leo_prep.ports.source import READ_MARGIN, Source
-from m3leo_prep.sources._header import read_header
-from m3leo_prep.sources._pixels import TileCache, tile_shape
 from m3leo_prep.sources.local import Local
+from m3leo_prep.sources.local.header import read_header
+from m3leo_prep.sources.local.pixels import TileCache, tile_shape
 
 EARTH = shapely.box(-180, -90, 180, 90)
 UTM = "EPSG:32632"

@@ -20,11 +20,11 @@ from shapely.geometry import Point, box
 from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.raster import STATIC, Item, Kind, Raster, Slot
 from m3leo_prep.core.slots import parse_slots
-from m3leo_prep.sources import _synthetic_radar as radar
-from m3leo_prep.sources._synthetic_items import CAMERA, RADAR
-from m3leo_prep.sources._synthetic_noise import hashed, unit
-from m3leo_prep.sources._synthetic_optics import cloudy, greenness
 from m3leo_prep.sources.synthetic import Synthetic
+from m3leo_prep.sources.synthetic import radar as radar
+from m3leo_prep.sources.synthetic.items import CAMERA, RADAR
+from m3leo_prep.sources.synthetic.noise import hashed, unit
+from m3leo_prep.sources.synthetic.optics import cloudy, greenness
 from m3leo_prep.testing.source import SourceContract
 
 CHIP = GeoBox((448, 448), Affine(10.0, 0.0, 506_000.0, 0.0, -10.0, 5_482_000.0), "EPSG:32632")

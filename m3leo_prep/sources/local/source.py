@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from m3leo_prep.core.errors import ConfigError, SourceError
 from m3leo_prep.core.raster import Item, Kind, LegendClass, Raster, Slot, SourceInfo, Variable
 from m3leo_prep.core.text import near
-from m3leo_prep.sources import _dates, _gdal, _pixels
-from m3leo_prep.sources._catalogue import read_catalogue
-from m3leo_prep.sources._grids import is_dear, nearest, same_grid
-from m3leo_prep.sources._header import BandHeader, Header, horizontal, read_header
 from m3leo_prep.sources._native import Window
-from m3leo_prep.sources._options import (
+from m3leo_prep.sources.local import dates, gdal, pixels
+from m3leo_prep.sources.local.catalogue import read_catalogue
+from m3leo_prep.sources.local.grids import is_dear, nearest, same_grid
+from m3leo_prep.sources.local.header import BandHeader, Header, horizontal, read_header
+from m3leo_prep.sources.local.options import (
     WHOLE,
     Band,
     Mask,
@@ -33,9 +33,9 @@ from m3leo_prep.sources._options import (
     parse_remap,
     resolve,
 )
-from m3leo_prep.sources._outline import footprint, windows
-from m3leo_prep.sources._scenes import CATALOGUES, Scene, group, list_files, root_of
-from m3leo_prep.sources._values import CODES, Conversion
+from m3leo_prep.sources.local.outline import footprint, windows
+from m3leo_prep.sources.local.scenes import CATALOGUES, Scene, group, list_files, root_of
+from m3leo_prep.sources.local.values import CODES, Conversion
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -129,7 +129,7 @@ class Local:
         if scale == 0:
             raise ConfigError("scale: 0 would erase the data")
         if self.date:
-            _dates.check_pattern(self.date)
+            dates.check_pattern(self.date)
         if self.crs:
             horizontal(self.crs, _WHERE)
         nodata = numbers("nodata", self.nodata)
@@ -289,12 +289,12 @@ class Local:
         """Return the date by `date:`, catalogue, acquisition tag, name, and only then by when it was written."""
         name = next(path for role, path in scene.files.items() if role != "mask")
         if self.date:
-            return _dates.from_name(name, self.date)
+            return dates.from_name(name, self.date)
         return (
             scene.datetime
-            or _dates.from_tags(head.tags)
-            or _dates.from_name(name)
-            or _dates.from_tags(head.tags, written=True)
+            or dates.from_tags(head.tags)
+            or dates.from_name(name)
+            or dates.from_tags(head.tags, written=True)
         )
 
     def _item(self, scene: Scene, step: int | None, when: datetime | None, outline: BaseGeometry) -> Item:
@@ -339,10 +339,10 @@ class Local:
     def _band(
         self, head: Header, band: BandHeader, window: Window, step: int
     ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        stored = _pixels.read(head, band.key, window, step)
+        stored = pixels.read(head, band.key, window, step)
         data, valid = self._conversion.apply(stored, band, head.path)
         if band.has_mask:
-            valid = valid & _pixels.read(head, f"{_gdal.MASK}{band.key}", window)
+            valid = valid & pixels.read(head, f"{gdal.MASK}{band.key}", window)
         return data, valid
 
     def _discarded(self, heads: Mapping[str, Header], grid: Header, window: Window, step: int) -> NDArray[np.bool_]:
@@ -351,11 +351,11 @@ class Local:
         head = heads.get("mask") or heads[WHOLE]
         key = head.band(self._mask.band.key).key
         if same_grid(head.geobox, grid.geobox):
-            return np.isin(_pixels.read(head, key, window, step), self._mask.values)
+            return np.isin(pixels.read(head, key, window, step), self._mask.values)
         rows, row_in = nearest(grid.geobox, head.geobox, window, axis=0)
         cols, col_in = nearest(grid.geobox, head.geobox, window, axis=1)
         box = Window(int(rows.min()), int(rows.max()) + 1, int(cols.min()), int(cols.max()) + 1)
-        coarse = np.isin(_pixels.read(head, key, box, step), self._mask.values)
+        coarse = np.isin(pixels.read(head, key, box, step), self._mask.values)
         return coarse[np.ix_(rows - box.row0, cols - box.col0)] & row_in[:, None] & col_in[None, :]
 
     def _attributes(self, head: Header, band: BandHeader) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from m3leo_prep.sources._synthetic_earth import Ground
-from m3leo_prep.sources._synthetic_noise import hashed, jit, unit
+from m3leo_prep.sources.synthetic.earth import Ground
+from m3leo_prep.sources.synthetic.noise import hashed, jit, unit
 
 ENL = 4.4
 """Equivalent number of looks of an S1 IW GRD-H pixel (ESA, Sentinel-1 product definition)."""

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m3leo_prep.core.errors import ConfigError, CorruptError
-from m3leo_prep.sources._handles import handle
-from m3leo_prep.sources._header import BandHeader, Header, Stamp, place
+from m3leo_prep.sources.local.handles import handle
+from m3leo_prep.sources.local.header import BandHeader, Header, Stamp, place
 
 _REGULAR_PX = 0.1
 """Coordinates may leave an even spacing by this much (float32 coordinates do by 0.01)."""

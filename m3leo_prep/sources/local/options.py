@@ -10,7 +10,7 @@ from typing import Any
 from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.raster import LegendClass
 from m3leo_prep.core.text import near
-from m3leo_prep.sources._header import BandHeader, Header
+from m3leo_prep.sources.local.header import BandHeader, Header
 
 WHOLE = ""
 """Role of the one file that holds all bands of a scene; other files have their band's name, or ``mask``."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.raster import Kind
-from m3leo_prep.sources._header import BandHeader
+from m3leo_prep.sources.local.header import BandHeader
 
 CODES = frozenset({Kind.CLASSES, Kind.BITS})
 

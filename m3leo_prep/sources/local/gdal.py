@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m3leo_prep.core.errors import ConfigError, CorruptError, SourceError
-from m3leo_prep.sources._handles import handle
-from m3leo_prep.sources._header import BandHeader, Header, Stamp, place
+from m3leo_prep.sources.local.handles import handle
+from m3leo_prep.sources.local.header import BandHeader, Header, Stamp, place
 
 ENV = {
     # Folders of 100 000 scenes: probe for the few sidecars by name, never list the folder.

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from m3leo_prep.sources._header import Header
 from m3leo_prep.sources._native import Window
+from m3leo_prep.sources.local.header import Header
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from m3leo_prep.sources import _gdal, _netcdf
-from m3leo_prep.sources._header import Header, Stamp
 from m3leo_prep.sources._native import Window
+from m3leo_prep.sources.local import gdal, netcdf
+from m3leo_prep.sources.local.header import Header, Stamp
 
 CACHE_BYTES = 256 * 2**20
 """Decoded tiles kept per process."""
@@ -108,5 +108,5 @@ def _decode(head: Header, key: int | str, step: int, row: int, col: int) -> NDAr
     r = (row * height, min((row + 1) * height, rows))
     c = (col * width, min((col + 1) * width, cols))
     if head.driver == "netCDF":
-        return _netcdf.load(head, key, r, c, step)
-    return _gdal.load(head, key, r, c)
+        return netcdf.load(head, key, r, c, step)
+    return gdal.load(head, key, r, c)

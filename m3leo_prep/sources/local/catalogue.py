@@ -12,9 +12,9 @@ from urllib.parse import unquote, urlparse
 
 from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.text import near
-from m3leo_prep.sources._dates import parse
-from m3leo_prep.sources._options import WHOLE, Band
-from m3leo_prep.sources._scenes import Scene
+from m3leo_prep.sources.local.dates import parse
+from m3leo_prep.sources.local.options import WHOLE, Band
+from m3leo_prep.sources.local.scenes import Scene
 
 _PATH_COLUMNS = ("path", "location", "href")
 """Of a GeoParquet without STAC assets, such as a GDAL tile index."""

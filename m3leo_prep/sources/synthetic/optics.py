@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from m3leo_prep.sources._synthetic_earth import LEGEND, Ground
-from m3leo_prep.sources._synthetic_noise import fractal, jit, no_state, unit
+from m3leo_prep.sources.synthetic.earth import LEGEND, Ground
+from m3leo_prep.sources.synthetic.noise import fractal, jit, no_state, unit
 
 BANDS = ("blue", "green", "red", "nir", "swir1", "swir2")
 

@@ -16,11 +16,10 @@ from numpy.typing import ArrayLike, NDArray
 from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.raster import Item, Kind, LegendClass, Raster, Slot, SourceInfo, Variable
 from m3leo_prep.core.text import near
-from m3leo_prep.sources import _synthetic_optics as optics
-from m3leo_prep.sources import _synthetic_radar as radar
-from m3leo_prep.sources._synthetic_earth import LEGEND, Ground, ground
-from m3leo_prep.sources._synthetic_items import BOTH, RADAR, View, Wanted, find
-from m3leo_prep.sources._synthetic_passes import number
+from m3leo_prep.sources.synthetic import optics, radar
+from m3leo_prep.sources.synthetic.earth import LEGEND, Ground, ground
+from m3leo_prep.sources.synthetic.items import BOTH, RADAR, View, Wanted, find
+from m3leo_prep.sources.synthetic.passes import number
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox

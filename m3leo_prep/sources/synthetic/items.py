@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from m3leo_prep.core.raster import Item, Slot
 from m3leo_prep.sources._native import NativeGrid, Window, transformer
-from m3leo_prep.sources._synthetic_passes import (
+from m3leo_prep.sources.synthetic.passes import (
     ARCHIVE,
     Frame,
     Mission,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from threading import local
 from typing import Any
 
-from m3leo_prep.sources._header import Stamp
+from m3leo_prep.sources.local.header import Stamp
 
 MAX_OPEN = 16
 """Per thread; with 32 threads well below the usual limit of 1024 open files."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.text import near
-from m3leo_prep.sources._options import WHOLE, Band
+from m3leo_prep.sources.local.options import WHOLE, Band
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry

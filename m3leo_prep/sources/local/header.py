@@ -122,13 +122,13 @@ def _cached(path: str, stamped: Stamp, crs: str) -> Header:
     with Path(path).open("rb") as file:
         magic = file.read(8)
     if magic.startswith(b"\x89HDF"):
-        from m3leo_prep.sources._netcdf import header
+        from m3leo_prep.sources.local.netcdf import header
 
         return header(path, stamped, crs)
     if magic.startswith(b"CDF"):
         hint = "convert it: nccopy -k nc4 in.nc out.nc"
         raise ConfigError("is NetCDF 3 (classic), which is not read", where=path, hint=hint)
-    from m3leo_prep.sources._gdal import header as gdal_header
+    from m3leo_prep.sources.local.gdal import header as gdal_header
 
     return gdal_header(path, stamped, crs)
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m3leo_prep.core.raster import LegendClass
-from m3leo_prep.sources._synthetic_noise import fractal, hashed, jit, no_state, unit
+from m3leo_prep.sources.synthetic.noise import fractal, hashed, jit, no_state, unit
 
 LEGEND = (
     LegendClass(10, "Tree cover", "#006400"),

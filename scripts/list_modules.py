@@ -1,0 +1,31 @@
+"""Write the part "Module by module" of ARCHITECTURE.md from the first line of each module's docstring."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+LAYERS = ("core", "ports", "ops", "store", "blobs", "reader", "runners", "sources", "pipeline", "cli", "testing")
+TITLE = "## Module by module"
+
+
+def first_line(module: Path) -> str:
+    return (ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) or "").splitlines()[0]
+
+
+def main() -> None:
+    page = ROOT / "ARCHITECTURE.md"
+    package = ROOT / "m3leo_prep"
+    parts = [page.read_text(encoding="utf-8").split(TITLE)[0], f"{TITLE}\n"]
+    parts.append(f"\n- `api.py`: {first_line(package / 'api.py')}\n")
+    for layer in LAYERS:
+        parts.append(f"\n### {layer}\n\n{first_line(package / layer / '__init__.py')}\n\n")
+        for module in sorted((package / layer).rglob("*.py"), key=lambda m: (m.parent != package / layer, str(m))):
+            if module != package / layer / "__init__.py":
+                parts.append(f"- `{module.relative_to(package)}`: {first_line(module)}\n")
+    page.write_text("".join(parts), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
