@@ -22,7 +22,7 @@ def main() -> None:
     for layer in LAYERS:
         parts.append(f"\n### {layer}\n\n{first_line(package / layer / '__init__.py')}\n\n")
         for module in sorted((package / layer).rglob("*.py"), key=lambda m: (m.parent != package / layer, str(m))):
-            if module != package / layer / "__init__.py":
+            if module.name != "__init__.py":
                 parts.append(f"- `{module.relative_to(package)}`: {first_line(module)}\n")
     page.write_text("".join(parts), encoding="utf-8")
 

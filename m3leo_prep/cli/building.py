@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from dataclasses import asdict
@@ -23,6 +24,8 @@ from m3leo_prep.ports.runner import Runner
 
 ASK_ABOVE = 10 * 10**9
 """A build that may write more bytes than this asks first."""
+SHOWN = 10
+"""Damaged items that are named one by one."""
 RUNNERS = ("threads", "processes")
 
 
@@ -30,6 +33,7 @@ def run_plan(aoi: str, recipe: str | None, *, layers: list[str] | None, yes: boo
     """Print the plan of a build."""
     chosen, base = _recipe(recipe)
     plan = make_plan(_only(chosen, layers), load_area(aoi, yes=yes), base=base, say=_say)
+    _warn(plan)
     _show(plan, as_json=as_json)
 
 
@@ -54,17 +58,16 @@ def run_build(
 
     limit = None if memory is None else parse_bytes(memory)
     chosen, base = _recipe(recipe)
-    path = Path(out or f"{Path(aoi).stem}-{chosen.name}")
+    area = load_area(aoi, yes=yes)
+    path = Path(out or f"{re.sub(r'[^A-Za-z0-9.-]+', '_', area.name)}-{chosen.name}")
     folder = DatasetFolder(path)
     folder.check_usable()
     n_workers = workers or default_workers(limit)
     run = _runner(runner, n_workers)
     _only(chosen, layers)
     previous = folder.frozen()
-    area = load_area(aoi, yes=yes)
     plan = make_plan(chosen, area, base=base, previous=previous, refresh=refresh, say=_say)
-    for warning in plan.warnings:
-        ERR.print(f"warning: {warning}")
+    _warn(plan)
     if previous is not None:
         check_same_dataset(previous, plan, path)
         _tell_continued(previous, plan)
@@ -86,6 +89,7 @@ def run_build(
         "units_built": result.built,
         "units_done_before": result.skipped,
         "retryable_holes": result.retryable,
+        "damaged": list(result.damaged),
         "verified": report.ok,
         "reasons": report.reasons,
     }
@@ -106,6 +110,8 @@ def _recipe(name: str | None) -> tuple[Recipe, Path]:
 def _only(recipe: Recipe, layers: list[str] | None) -> Recipe:
     if layers is None:
         return recipe
+    if not layers:
+        raise ConfigError("--layers names no layer", hint="choose from: " + ", ".join(recipe.layers))
     for name in layers:
         if name not in recipe.layers:
             raise ConfigError(f"the recipe '{recipe.name}' has no layer '{name}'", hint=near(name, recipe.layers))
@@ -126,6 +132,11 @@ def _runner(name: str, workers: int) -> Runner:
 
 def _say(line: str) -> None:
     ERR.print(line, style="dim")
+
+
+def _warn(plan: Plan) -> None:
+    for warning in plan.warnings:
+        ERR.print(f"warning: {warning}", soft_wrap=True)
 
 
 def _show(plan: Plan, *, as_json: bool) -> None:
@@ -183,9 +194,9 @@ def _ask(plan: Plan, path: Path, *, named: bool, yes: bool) -> None:
     estimate = plan.estimate()
     if yes or (named and estimate.raw_bytes <= ASK_ABOVE):
         return
-    _show(plan, as_json=False)
     if not sys.stdin.isatty():
         raise ConfigError(f"this would write up to {size(estimate.raw_bytes)} to {path}", hint="say --yes to go on")
+    _show(plan, as_json=False)
     typer.confirm(f"Build it in {path}?", abort=True, err=True)
 
 
@@ -193,6 +204,10 @@ def _tell_made(made: dict[str, Any]) -> None:
     for layer, reasons in made["reasons"].items():
         found = ", ".join(f"{name.lower().replace('_', ' ')} {n:,}" for name, n in sorted(reasons.items()))
         ERR.print(f"  {layer}: {found}")
+    for line in made["damaged"][:SHOWN]:
+        ERR.print(f"  left out: {line}", soft_wrap=True)
+    if len(made["damaged"]) > SHOWN:
+        ERR.print(f"  and {len(made['damaged']) - SHOWN:,} more (--json lists all)")
     if made["retryable_holes"]:
         ERR.print(f"  {made['retryable_holes']:,} holes may fill: run the same command again")
     ERR.print(

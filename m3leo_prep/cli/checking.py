@@ -28,7 +28,7 @@ def run_verify(dataset: str, *, quick: bool, sample: int, seed: int, as_json: bo
         )
     else:
         for where, what in report.problems:
-            OUT.print(f"[red]x[/red] {where}: {what}", soft_wrap=True)
+            OUT.print(f"x {where}: {what}", style="red", soft_wrap=True)
         for note in report.notes:
             OUT.print(f"note: {note}", soft_wrap=True)
         checked = ", ".join(f"{n:,} {what}" for what, n in report.counts.items())

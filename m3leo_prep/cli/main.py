@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from m3leo_prep import __version__
-from m3leo_prep.core.errors import EXIT_INTERRUPTED, PrepError
+from m3leo_prep.core.errors import EXIT_INTERRUPTED, ConfigError, PrepError
 
 app = typer.Typer(
     name="m3leo-prep",
@@ -183,16 +183,17 @@ def main() -> None:
         complain(error)
         code = error.exit_code
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted: what is finished is kept; run the same command again to go on\n")
         code = EXIT_INTERRUPTED
     except typer.Abort:
         sys.stderr.write("nothing was done\n")
-        code = 1
+        code = ConfigError.exit_code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except Exception as error:  # noqa: BLE001  the last line of defence names a bug as a bug
         code = _usage_or_bug(error)
+    if code == EXIT_INTERRUPTED:  # the parser, too, turns Ctrl-C into this code
+        sys.stderr.write("interrupted: what is finished is kept; run the same command again to go on\n")
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -11,9 +11,10 @@ from typing import Any, Protocol
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-ERR = Console(stderr=True, highlight=False)
-OUT = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+ERR = Console(stderr=True, highlight=False, markup=False)
+OUT = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 200)
 LOG_SECONDS = 30.0
 """Between progress lines in a log file."""
 
@@ -38,12 +39,14 @@ def print_json(value: Any) -> None:
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print a table to standard output; numbers to the right."""
-    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table = Table(
+        title=Text(title) if title else None, title_justify="left", box=None, pad_edge=False, header_style="bold"
+    )
     for position, name in enumerate(columns):
         is_number = bool(rows) and all(isinstance(row[position], (int, float)) for row in rows)
         table.add_column(name, justify="right" if is_number else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
+        table.add_row(*(f"{cell:,}" if isinstance(cell, int) else Text(str(cell)) for cell in row))
     OUT.print(table)
 
 

@@ -45,6 +45,8 @@ class Encoding:
         info = np.iinfo(self.dtype)
         if self.fill is None:
             raise ConfigError(f"an encoding as {self.dtype} needs a fill code")
+        if not info.min <= self.fill <= info.max:
+            raise ConfigError(f"{self.dtype} cannot hold the fill code {self.fill}")
         low, high = (self.valid_min / self.scale, self.valid_max / self.scale)
         if not (info.min <= np.rint(low) and np.rint(high) <= info.max):
             raise ConfigError(
@@ -90,12 +92,12 @@ def encode(values: NDArray[Any], valid: NDArray[np.bool_], encoding: Encoding) -
     axes = (1, 2)
     dtype = np.dtype(encoding.dtype)
     floored = np.zeros(values.shape[0], np.int64)
-    if values.dtype.kind in "iu" and encoding.scale == 1.0 and encoding.transform == "none":
+    if values.dtype.kind in "iub" and encoding.scale == 1.0 and encoding.transform == "none":
         possible = valid & (values >= encoding.valid_min) & (values <= encoding.valid_max)
         out_of_range = np.count_nonzero(valid, axis=axes) - np.count_nonzero(possible, axis=axes)
         codes = np.where(possible, values, encoding.fill_value).astype(dtype)
         return Encoded(codes, possible, out_of_range.astype(np.int64), floored)
-    physical = values.astype(np.float32) if values.dtype.kind in "iu" else values
+    physical = values.astype(np.float32) if values.dtype.kind in "iub" or values.dtype.itemsize < 4 else values
     if encoding.transform == "db":
         # Dark includes -inf and excludes NaN; +inf is out of range like any other impossible value.
         dark = valid & (physical <= 10 ** (DB_FLOOR / 10)) & np.isfinite(physical)

@@ -84,6 +84,7 @@ class LayerPlan:
             "pitch": layer.pitch,
             "size": layer.size,
             "chunk_slots": layer.chunk_slots,
+            "shard": [layer.shard_chips, layer.shard_slots],
             "source": self.source.name,
             "options": {k: v for k, v in self.source.options.items() if k not in NOT_IN_DIGEST},
             "source_version": self.source_version,
@@ -101,7 +102,7 @@ class LayerPlan:
                         "fill": array.encoding.fill,
                         "scale": array.encoding.scale,
                         "transform": array.encoding.transform,
-                        "range": [str(array.encoding.valid_min), str(array.encoding.valid_max)],
+                        "range": [str(float(array.encoding.valid_min)), str(float(array.encoding.valid_max))],
                     },
                 }
                 for array in layer.arrays
@@ -139,7 +140,10 @@ class Plan:
 
     def layer(self, name: str) -> LayerPlan:
         """Return the plan of one layer (KeyError if there is none)."""
-        return next(plan for plan in self.layers if plan.layer.name == name)
+        for plan in self.layers:
+            if plan.layer.name == name:
+                return plan
+        raise KeyError(name)
 
     def units(self, layers: frozenset[str] | None = None) -> Iterator[Unit]:
         """Yield all units, or those of some layers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, get_args
 
@@ -11,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.text import near
 
+MAX_DEPTH = 20
+"""Levels of a recipe; an alias may make a YAML document contain itself."""
 NAME = r"^[a-z][a-z0-9_]*$"
 Policy = Literal["none", "blocks", "bands", "admin", "region", "random", "geetiles", "file"]
 POLICIES: tuple[str, ...] = get_args(Policy)
@@ -79,8 +82,23 @@ class LayerModel(BaseModel):
 
     @property
     def options(self) -> dict[str, Any]:
-        """What the source is constructed with."""
-        return dict(self.model_extra or {})
+        """What the source is constructed with, as JSON values: the same before and after the plan is frozen."""
+        return {key: _plain(value) for key, value in (self.model_extra or {}).items()}
+
+
+def _plain(value: Any) -> Any:
+    """Return a YAML value as JSON has it: text keys, dates and NaN as text."""
+    match value:
+        case dict():
+            return {str(key): _plain(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [_plain(inner) for inner in value]
+        case float() if not math.isfinite(value):
+            return str(value)
+        case None | bool() | int() | float() | str():
+            return value
+        case _:
+            return str(value)
 
 
 class SplitsModel(_Strict):
@@ -110,7 +128,8 @@ class Recipe(_Strict):
 
     def resolved(self) -> dict[str, Any]:
         """Return the recipe with every default written out, as plain YAML values."""
-        return self.model_dump(mode="json")
+        layers = {name: model.model_dump(mode="json") | model.options for name, model in self.layers.items()}
+        return self.model_dump(mode="json", exclude={"layers"}) | {"layers": layers}
 
 
 def parse_recipe(text: str, *, where: str = "recipe") -> Recipe:
@@ -130,6 +149,8 @@ def parse_recipe(text: str, *, where: str = "recipe") -> Recipe:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         raise ConfigError(f"not valid YAML: {error.problem}", where=f"{where}, line {line}") from None
+    except ValueError as error:  # a date that is none
+        raise ConfigError(f"not valid YAML: {error}", where=where) from None
     except yaml.YAMLError:
         raise ConfigError("not a text file: a recipe is YAML in UTF-8", where=where) from None
     if not isinstance(data, dict):
@@ -152,6 +173,8 @@ def parse_recipe(text: str, *, where: str = "recipe") -> Recipe:
 
 def _walk(node: Any, path: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int], where: str) -> None:
     """Note the line of every key, and refuse a key written twice (YAML would drop the first silently)."""
+    if len(path) > MAX_DEPTH:
+        raise ConfigError("the document is nested too deep, or contains itself", where=where)
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             here = (*path, key.value)

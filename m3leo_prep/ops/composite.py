@@ -105,6 +105,8 @@ class Composite:
             np.add(self._total, look.values, out=self._total, where=valid)
         elif self._statistic != "count":
             assert self._best is not None
+            if self._best.dtype != look.values.dtype:
+                self._best = self._best.astype(np.promote_types(self._best.dtype, look.values.dtype))
             better = look.values < self._best if self._statistic == "min" else look.values > self._best
             np.copyto(self._best, look.values, where=valid & ((self._count == 0) | better))
         self._count += valid

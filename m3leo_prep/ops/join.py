@@ -17,6 +17,8 @@ from odc.geo.geobox import GeoBox
 from m3leo_prep.core.raster import Raster
 from m3leo_prep.ops._mesh import offset_if_aligned
 
+MAX_APART = 2**16
+"""Pixels between two tiles that are pasted; tiles on both sides of the antimeridian are further apart."""
 VERSION = 1
 """Bumped when the same input gives other output; part of every unit's digest."""
 
@@ -45,7 +47,7 @@ def join(rasters: Sequence[Raster]) -> list[Joined]:
         else:
             groups.append([raster])
     made = [Joined(_paste(group) if len(group) > 1 else group[0], tuple(group)) for group in groups]
-    return sorted(made, key=lambda joined: _grid_key(joined.raster.geobox))
+    return sorted(made, key=lambda joined: (_grid_key(joined.raster.geobox), joined.raster.data.dtype.str))
 
 
 def _fit(one: Raster, other: Raster) -> bool:
@@ -54,7 +56,7 @@ def _fit(one: Raster, other: Raster) -> bool:
     if one.components is not None or other.components is not None:
         return False
     found = offset_if_aligned(one.geobox, other.geobox)
-    return found is not None and not found[2]
+    return found is not None and not found[2] and max(abs(found[0]), abs(found[1])) < MAX_APART
 
 
 def _grid_key(geobox: GeoBox) -> tuple[str, tuple[float, ...], tuple[float, ...]]:

@@ -232,10 +232,22 @@ def _codes(
         highest = int(source.max(where=mask, initial=np.iinfo(work).min))
         if highest - lowest >= _MAX_CODES:
             raise ConfigError(f"codes {lowest}...{highest} are too far apart", hint="renumber the classes")
-    table = np.zeros(max(0, highest - lowest) + 1)
     kind = area.MODE if method is Method.mode else area.BITOR
     area.codes(
-        source, mask, lowest, table, mesh.u, mesh.v, mesh.good, kind, mesh.step, mesh.row, mesh.col, min_weight, out, ok
+        source,
+        mask,
+        lowest,
+        highest,
+        mesh.u,
+        mesh.v,
+        mesh.good,
+        kind,
+        mesh.step,
+        mesh.row,
+        mesh.col,
+        min_weight,
+        out,
+        ok,
     )
     return out.astype(data.dtype, copy=False), ok
 

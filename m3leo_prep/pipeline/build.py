@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from m3leo_prep.pipeline.finalize import finalize
 from m3leo_prep.pipeline.plan import make_plan
 from m3leo_prep.pipeline.state import DatasetFolder
 from m3leo_prep.pipeline.unit import WORK_BYTES, Task, build_unit, make_task
+from m3leo_prep.ports.blobs import Blobs
 from m3leo_prep.ports.runner import Runner
 from m3leo_prep.store.ledger import BuildLock, Record
 
@@ -25,6 +27,8 @@ WORKER_BYTES = int(2.5 * 2**30)
 COMPRESSED = {1: 0.35, 2: 0.85, 4: 0.9}
 """Expected stored share of raw bytes by item size: class codes compress well, speckle hardly."""
 SPACE_MARGIN = 1.1
+FILES_PER_UNIT = 8
+"""Files and folders that a shard makes, at most."""
 
 OnUnit = Callable[[Unit, Record | None], None]
 """Called for each unit: with None when it is skipped because it is done, else with its new record."""
@@ -41,6 +45,8 @@ class BuildResult:
     """Units that were done before."""
     retryable: int
     """Holes that the next run asks for again."""
+    damaged: tuple[str, ...] = ()
+    """What could not be read in this run, item by item."""
 
 
 def open_plan(out: Path, plan: Plan) -> tuple[DatasetFolder, Plan]:
@@ -117,20 +123,26 @@ def build(
     folder, plan = open_plan(out, plan)
     with BuildLock(folder.state):
         folder.blobs.clean()
-        folder.freeze(plan)
         records = folder.ledger.records()
-        tasks, skipped = _todo(plan, chosen, records, on_unit)
+        tasks, skipped = _todo(plan, chosen, records, folder.blobs, on_unit)
         _check_space(plan, chosen, folder, len(tasks))
+        folder.freeze(plan)
+        damaged: set[str] = set()
         current = {unit.id for unit in plan.units(chosen)} - {unit.id for unit, _ in tasks}
         with folder.ledger.open_segment("build") as segment:
             work = partial(build_unit, blobs=folder.blobs, work_bytes=work_bytes)
             units = {unit.id: unit for unit, _ in tasks}
+            for _, prior in tasks:
+                if prior is not None and prior.digest:
+                    # From now on its shard may be replaced: the record still tells what can be copied, but not "done".
+                    segment.append(replace(prior, digest=""))
             for record in runner.map(work, (_task(plan, unit, prior) for unit, prior in tasks)):
                 segment.append(record)
+                damaged.update(record.info["damaged"])
                 current.add(record.unit)
                 on_unit(units[record.unit], record)
         retryable = finalize(folder, plan, current)
-    return BuildResult(out, len(tasks), skipped, retryable)
+    return BuildResult(out, len(tasks), skipped, retryable, tuple(sorted(damaged)))
 
 
 def _chosen(plan: Plan, layers: Iterable[str] | None) -> frozenset[str]:
@@ -146,14 +158,22 @@ def _task(plan: Plan, unit: Unit, prior: Record | None) -> Task:
 
 
 def _todo(
-    plan: Plan, chosen: frozenset[str], records: dict[str, Record], on_unit: OnUnit
+    plan: Plan, chosen: frozenset[str], records: dict[str, Record], blobs: Blobs, on_unit: OnUnit
 ) -> tuple[list[tuple[Unit, Record | None]], int]:
-    """Return the units that are not done, each with its last record, and how many are done."""
+    """Return the units that are not done, each with its last record, and how many are done.
+
+    A unit whose shard is gone or of another size is not done, whatever the ledger says.
+    """
     todo: list[tuple[Unit, Record | None]] = []
     skipped = 0
     for unit in plan.units(chosen):
         prior = records.get(unit.id)
-        if prior is not None and prior.retryable == 0 and prior.digest == _task(plan, unit, None).digest:
+        if (
+            prior is not None
+            and prior.retryable == 0
+            and all((blobs.size(shard.path) or 0) == shard.bytes for shard in prior.shards)
+            and prior.digest == _task(plan, unit, None).digest
+        ):
             skipped += 1
             on_unit(unit, None)
         else:
@@ -165,7 +185,7 @@ def _check_space(plan: Plan, chosen: frozenset[str], folder: DatasetFolder, n_to
     """Refuse before the first byte what cannot fit.
 
     Raises:
-        StoreError: too little disk space or too few inodes, with the figures and the ways out.
+        StoreError: too little disk space, or too few files may be made, with the figures and the ways out.
     """
     needed = 0.0
     n_chips = len(plan.cells)
@@ -176,6 +196,12 @@ def _check_space(plan: Plan, chosen: frozenset[str], folder: DatasetFolder, n_to
             needed += sum(pixels * a.n_bands * a.itemsize * COMPRESSED[a.itemsize] for a in layer.layer.arrays)
     needed *= SPACE_MARGIN * n_todo / max(1, n_units)
     free = shutil.disk_usage(folder.path).free
+    inodes = os.statvfs(folder.path)
+    if inodes.f_files and inodes.f_favail < n_todo * FILES_PER_UNIT:
+        raise StoreError(
+            f"about {n_todo * FILES_PER_UNIT:,} files are needed, {inodes.f_favail:,} may be made in {folder.path}",
+            hint="build fewer layers with --layers, or give an --out on another disk",
+        )
     if needed > free:
         raise StoreError(
             f"about {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free in {folder.path}",

@@ -9,15 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from m3leo_prep.core.errors import ConfigError, CorruptError
+from m3leo_prep.core.errors import ConfigError, CorruptError, NoData
 from m3leo_prep.core.layer import Array, Layer
-from m3leo_prep.core.raster import Item, Raster, Slot
+from m3leo_prep.core.raster import Item, Kind, Raster, Slot
 from m3leo_prep.ops.composite import Composite, Look, Mosaic
 from m3leo_prep.ops.join import Joined, join
-from m3leo_prep.ops.warp import Method, warp
+from m3leo_prep.ops.warp import Method, coordinate_operation, warp
 from m3leo_prep.ports.source import Source
 
 MOSAICS = frozenset({"first", "last"})
+UNMIXED = frozenset({Kind.CLASSES, Kind.BITS})
+"""Kinds whose codes stay what they are."""
 UNDATED = "\0"
 """Group of the tiles without date and acquisition: one mosaic."""
 
@@ -32,6 +34,8 @@ class Derived:
     """By id, each item that gave pixels, with (rows, columns) of the chips it gave pixels to."""
     damaged: list[str] = field(default_factory=list)
     """Messages of items that could not be read."""
+    operations: dict[str, str] = field(default_factory=dict)
+    """Coordinate operation by ``source CRS -> zone``, where the two differ."""
 
 
 def derive(
@@ -66,6 +70,9 @@ def derive(
             joined = join([raster for raster in rasters if raster.variable == name])
             for piece in sorted(joined, key=lambda piece: piece.raster.geobox.crs != geobox.crs):
                 own = piece.raster.geobox.crs == geobox.crs
+                if not own:
+                    pair = f"{_name(piece.raster.geobox)} -> {_name(geobox)}"
+                    result.operations[pair] = coordinate_operation(piece.raster.geobox.crs, geobox.crs)
                 shown = (mosaics.get(name) or passes[name]).add(_align(piece.raster, array, geobox), own=own)
                 _note_used(result, piece, shown, geobox, layer.size)
         for name, mosaic in passes.items():
@@ -113,6 +120,8 @@ def _read(
     for item in tiles:
         try:
             rasters.extend(source.read([item], geobox, slot))
+        except NoData:
+            continue  # nothing there: a reason, not a failure
         except CorruptError as error:
             if not skip_damaged:
                 raise
@@ -132,6 +141,14 @@ def _note_used(result: Derived, piece: Joined, shown: NDArray[np.bool_], geobox:
         if chips.any():
             before = result.used.get(tile.item.id)
             result.used[tile.item.id] = (tile.item, chips if before is None else before[1] | chips)
+
+
+def _name(geobox: GeoBox) -> str:
+    """Return a short name of a CRS."""
+    crs = geobox.crs
+    if crs is None:
+        return "no CRS"
+    return f"EPSG:{crs.epsg}" if crs.epsg else str(crs.proj.name)
 
 
 def _check(layer: Layer, raster: Raster) -> None:
@@ -157,9 +174,13 @@ def _align(raster: Raster, array: Array, geobox: GeoBox) -> Look:
             hint="use `resampling: nearest`",
         )
     values, valid = warp(raster.data, raster.valid, raster.geobox, geobox, method, components=raster.components)
+    if array.variable.kind not in UNMIXED:
+        # One dtype whatever tiles and methods meet in a window; int32 codes need more than float32 has.
+        values = values.astype(np.float64 if array.encoding.dtype == "int32" else np.float32, copy=False)
     observed = valid
     if raster.masked is not None:
-        flag = raster.masked[None]
+        # What is valid was observed too, even where the kernel finds too few valid neighbours.
+        flag = np.asarray(raster.masked[None] | raster.valid.any(axis=0, keepdims=True))
         seen, inside = warp(flag.astype(np.uint8), np.ones_like(flag), raster.geobox, geobox, Method.nearest)
         observed = valid | (inside & (seen > 0))
     return Look(values, valid, observed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import Any
 
@@ -13,16 +13,17 @@ import pyarrow as pa
 import yaml
 from numpy.typing import NDArray
 
-from m3leo_prep.core.layer import Array
+from m3leo_prep.core.layer import Array, Layer
 from m3leo_prep.core.plan import FORMAT_VERSION, LayerPlan, Plan, digest_of
 from m3leo_prep.core.raster import Item
-from m3leo_prep.pipeline.state import DatasetFolder
+from m3leo_prep.pipeline.state import STATE, DatasetFolder
 from m3leo_prep.pipeline.unit import NO_TIME, make_task
 from m3leo_prep.store.ledger import Record, ShardFile
 from m3leo_prep.store.metadata import (
     TIME_FILL,
     ChipColumns,
     Companion,
+    array_names,
     quality,
     time_attributes,
     write_hierarchy,
@@ -50,6 +51,14 @@ class LayerRows:
     """Per chip and slot, indices into ``plan.items``."""
     shards: tuple[ShardFile, ...]
     retryable: int
+    operations: dict[str, str]
+    """Coordinate operation by ``source CRS -> zone``."""
+
+    def described(self) -> Layer:
+        """Return the layer with what is known only after reading."""
+        return replace(
+            self.plan.layer, attributes=dict(self.plan.layer.attributes) | {"coordinate_operation": self.operations}
+        )
 
 
 def finalize(folder: DatasetFolder, plan: Plan, current: AbstractSet[str] = frozenset()) -> int:
@@ -66,22 +75,40 @@ def finalize(folder: DatasetFolder, plan: Plan, current: AbstractSet[str] = froz
     done = [rows for layer in plan.layers if (rows := _stitch(plan, layer, records, current)) is not None]
     if not done:
         return 0
-    _remove_stale(folder, done)
     x0, y0 = plan.cells.upper_left()
     chips = ChipColumns(plan.cells.epsg, x0.astype(np.int32), y0.astype(np.int32))
     companions = {rows.plan.layer.name: _companions(rows) for rows in done}
     about = {"dataset": plan.recipe.name, "area": plan.area.name, "format_version": FORMAT_VERSION}
-    write_hierarchy(folder.blobs, [r.plan.layer for r in done], chips, companions, attributes=about)
+    write_hierarchy(folder.blobs, [rows.described() for rows in done], chips, companions, attributes=about)
     ids = plan.cells.ids()
+    for rows in done:
+        _remove_stale(folder, rows, companions[rows.plan.layer.name])
     _write_chips(folder, plan, ids, done)
     for rows in done:
         _write_provenance(folder, ids, rows)
     shards = [shard for rows in done for shard in rows.shards]
     write_shards(folder.blobs, shards)
-    recipe = yaml.safe_dump(plan.recipe.resolved(), sort_keys=False, allow_unicode=True)
+    recipe = yaml.safe_dump(_resolved(plan), sort_keys=False, allow_unicode=True)
     folder.blobs.put("recipe.yaml", recipe.encode())
     folder.blobs.put("manifest.json", to_json(_manifest(folder, plan, done, shards)))
     return sum(rows.retryable for rows in done)
+
+
+def _resolved(plan: Plan) -> dict[str, Any]:
+    """Return the recipe with every choice that changes pixels written out, as it was made."""
+    written = plan.recipe.resolved()
+    for layer in plan.layers:
+        chosen = written["layers"][layer.layer.name]
+        arrays = layer.layer.arrays
+        chosen["resolution"] = layer.layer.pitch
+        made: dict[str, set[Any]] = {
+            "resampling": {array.method for array in arrays},
+            "statistic": {array.statistic for array in arrays},
+            "band_chunk": {array.band_chunk for array in arrays},
+        }
+        # Several variables with several defaults cannot be written in one key.
+        chosen |= {key: values.pop() for key, values in made.items() if len(values) == 1}
+    return written
 
 
 def _stitch(plan: Plan, layer: LayerPlan, records: dict[str, Record], current: AbstractSet[str]) -> LayerRows | None:
@@ -91,6 +118,7 @@ def _stitch(plan: Plan, layer: LayerPlan, records: dict[str, Record], current: A
     arrays: dict[str, NDArray[Any]] = {}
     used: list[list[list[int]]] = [[[] for _ in range(slots)] for _ in range(n)]
     shards: list[ShardFile] = []
+    operations: dict[str, str] = {}
     retryable = 0
     for unit in layer.units(n):
         record = records.get(unit.id)
@@ -113,20 +141,23 @@ def _stitch(plan: Plan, layer: LayerPlan, records: dict[str, Record], current: A
                 arrays[name] = np.empty((n, slots, *values.shape[2:]), values.dtype)
             arrays[name][rows] = values
         shards.extend(record.shards)
+        operations |= record.info["operations"]
         retryable += record.retryable
-    return LayerRows(layer, arrays, used, tuple(shards), retryable)
+    return LayerRows(layer, arrays, used, tuple(shards), retryable, dict(sorted(operations.items())))
 
 
-def _remove_stale(folder: DatasetFolder, done: list[LayerRows]) -> None:
-    """Delete what an earlier form of a layer left behind."""
-    for rows in done:
-        layer = rows.plan.layer
-        kept = {shard.path for shard in rows.shards}
-        base = f"{ZARR}/{layer.name}"
-        pixels = tuple(f"{base}/{array.variable.name}/" for array in layer.arrays)
-        for name in list(folder.blobs.list(base)):
-            if not (name in kept or (name.startswith(pixels) and name.endswith("zarr.json"))):
-                folder.blobs.delete(name)
+def _remove_stale(folder: DatasetFolder, rows: LayerRows, companions: dict[str, Companion]) -> None:
+    """Delete what an earlier form of a layer left behind; everything of its present form is in place by now."""
+    layer = rows.plan.layer
+    shards = {shard.path for shard in rows.shards}
+    pixels = {array.variable.name for array in layer.arrays}
+    small = array_names(layer, companions) - pixels
+    base = f"{ZARR}/{layer.name}/"
+    for name in list(folder.blobs.list(base.rstrip("/"))):
+        array, _, rest = name.removeprefix(base).partition("/")
+        keep = name in shards or array in small or not rest or (array in pixels and rest == "zarr.json")
+        if not keep:
+            folder.blobs.delete(name)
 
 
 def _companions(rows: LayerRows) -> dict[str, Companion]:
@@ -247,7 +278,7 @@ def _orbit(item: Item) -> int | None:
 
 
 def _manifest(folder: DatasetFolder, plan: Plan, done: list[LayerRows], shards: list[ShardFile]) -> dict[str, Any]:
-    layers = {rows.plan.layer.name: _layer_manifest(rows.plan) for rows in done}
+    layers = {rows.plan.layer.name: _layer_manifest(rows) for rows in done}
     listed = {shard.path for shard in shards}
     manifest = {
         "format_version": FORMAT_VERSION,
@@ -260,20 +291,22 @@ def _manifest(folder: DatasetFolder, plan: Plan, done: list[LayerRows], shards: 
         "layers": layers,
         "shards": {"count": len(shards), "bytes": sum(shard.bytes for shard in shards)},
         "libraries": _libraries(),
-        "files": {name: sha256_of(folder.blobs, name) for name in _small_files(folder, listed)},
+        "files": {name: sha256_of(folder.blobs, name) for name in _small_files(folder, listed, layers.keys())},
     }
     return manifest | {"manifest_digest": digest_of(manifest)}
 
 
-def _small_files(folder: DatasetFolder, shards: set[str]) -> Iterator[str]:
-    """Yield every published file but the shards (which have their own table) and the manifest."""
+def _small_files(folder: DatasetFolder, shards: set[str], layers: AbstractSet[str]) -> Iterator[str]:
+    """Yield every published file of finished layers but the shards (which have their own table) and the manifest."""
     for name in folder.blobs.list():
-        if name not in shards and name != "manifest.json" and not name.startswith(".m3leo/"):
+        top, _, below = name.partition("/")
+        unfinished = top in {ZARR, "provenance"} and "/" in below and below.split("/")[0] not in layers
+        if name not in shards and name != "manifest.json" and top != STATE and not unfinished:
             yield name
 
 
-def _layer_manifest(plan: LayerPlan) -> dict[str, Any]:
-    layer = plan.layer
+def _layer_manifest(rows: LayerRows) -> dict[str, Any]:
+    plan, layer = rows.plan, rows.described()
     return {
         "role": layer.role,
         "pitch": layer.pitch,

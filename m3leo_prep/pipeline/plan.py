@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import shapely
+from shapely.affinity import translate
 from shapely.geometry.base import BaseGeometry
 
 from m3leo_prep.core import defaults
@@ -17,7 +18,7 @@ from m3leo_prep.core.encoding import Encoding, default_encoding
 from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.grid import Cells, Grid
 from m3leo_prep.core.layer import Array, Layer, band_chunk, shard_rule
-from m3leo_prep.core.plan import LayerPlan, Plan, SourceSpec, digest_of
+from m3leo_prep.core.plan import NOT_IN_DIGEST, LayerPlan, Plan, SourceSpec, digest_of
 from m3leo_prep.core.raster import Item, Kind, SourceInfo, Variable
 from m3leo_prep.core.recipe import EncodingModel, LayerModel, Recipe
 from m3leo_prep.core.slots import parse_slots
@@ -25,6 +26,13 @@ from m3leo_prep.pipeline.origins import open_source
 from m3leo_prep.ports.source import Source
 
 Progress = Callable[[str], None]
+KERNEL_REACH = 16
+"""Native pixels beyond a chip's edge within which an item is looked for; more than any kernel reaches."""
+COMPANIONS = frozenset(
+    {"count", "time", "time_bounds", "bound", "x", "y", "epsg", "x0", "y0", "band", "chip"}
+    | {"first_time", "mean_time", "last_time", "relative_orbit", "orbit_direction"}
+)
+"""Names of arrays beside the pixels, which no variable may take."""
 MAX_FILES = 100_000
 MAX_ENTRIES = 10_000
 """What a Hugging Face repository and one of its folders take (Hub documentation, repository recommendations)."""
@@ -146,14 +154,18 @@ def _plan_layer(
         citation=info.citation,
         pitch=info.pitch,
     )
+    native = max(layer.pitch, info.pitch or 0.0)
     same = (
-        old is not None and digest_of(old.settings()) == digest_of(plan.settings()) and old.layer.slots == layer.slots
+        old is not None
+        and _same_place(old.source, spec)
+        and digest_of(old.settings()) == digest_of(plan.settings())
+        and old.layer.slots == layer.slots
     )
     if same and old is not None and previous is not None and not refresh:
         grew = len(cells) > len(previous.cells)
-        items = _merged(old.items, _find(source, area, layer)) if grew else old.items
+        items = _merged(old.items, _find(source, area, layer, native)) if grew else old.items
     else:
-        items = _find(source, area, layer)
+        items = _find(source, area, layer, native)
     if not items:
         raise ConfigError(
             f"source '{model.source}' has nothing in '{area.name}' for {_span(layer)}",
@@ -161,6 +173,12 @@ def _plan_layer(
             hint="check the area, the slots, and the files or product of this layer",
         )
     return LayerPlan(**{**_fields(plan), "items": items})
+
+
+def _same_place(one: SourceSpec, other: SourceSpec) -> bool:
+    """Return whether two sources read the same files: what the digest leaves out, because items tell it."""
+    same = all(one.options.get(key) == other.options.get(key) for key in NOT_IN_DIGEST)
+    return same and (one.base == other.base or not NOT_IN_DIGEST & one.options.keys())
 
 
 def _fields(plan: LayerPlan) -> dict[str, Any]:
@@ -171,25 +189,37 @@ def _span(layer: Layer) -> str:
     return "any time" if layer.is_static else f"{layer.slots[0].label} to {layer.slots[-1].label}"
 
 
-def _find(source: Source, area: Area, layer: Layer) -> tuple[Item, ...]:
+def _find(source: Source, area: Area, layer: Layer, native: float) -> tuple[Item, ...]:
     from m3leo_prep.pipeline.derive import in_groups
 
-    return in_groups(source.find(_search_area(area.geometry), layer.slots))
+    return in_groups(source.find(_search_area(area.geometry, layer.size * layer.pitch, native), layer.slots))
 
 
-def _search_area(geometry: BaseGeometry) -> BaseGeometry:
-    """Return the area widened by more than a chip, because chips reach over the area's edge."""
+def _search_area(geometry: BaseGeometry, cell_m: float, native: float) -> BaseGeometry:
+    """Return the area widened by more than a chip and a kernel: chips reach over the area's edge, kernels over theirs.
+
+    Args:
+        geometry: lon/lat.
+        cell_m: side of a chip in metres.
+        native: pitch of the source in metres.
+    """
     _, south, _, north = geometry.bounds
-    widest = math.cos(math.radians(min(max(abs(south), abs(north)), 84.0)))
-    return shapely.box(-180, -90, 180, 90).intersection(geometry.buffer(0.08 / widest))
+    reach = (2 * cell_m + KERNEL_REACH * native) / 111_000
+    widest = math.cos(math.radians(min(max(abs(south), abs(north)) + reach, 86.0)))
+    wide = geometry.buffer(reach / widest)
+    # What reaches over 180 degrees comes in again on the other side.
+    turns = [translate(wide, by) for by in (-360, 0, 360)]
+    return shapely.union_all([shapely.box(-180, -90, 180, 90).intersection(turn) for turn in turns])
 
 
 def _merged(old: tuple[Item, ...], found: tuple[Item, ...]) -> tuple[Item, ...]:
-    """Return the frozen items followed by newly found ones: growth asks for nothing old again."""
+    """Return the found items in the source's order, the known ones as frozen, after those no longer found."""
     from m3leo_prep.pipeline.derive import in_groups
 
-    known = {item.id for item in old}
-    return in_groups([*old, *(item for item in found if item.id not in known)])
+    known = {item.id: item for item in old}
+    gone = known.keys() - {item.id for item in found}
+    kept = [item for item in old if item.id in gone]
+    return in_groups([*kept, *(known.get(item.id, item) for item in found)])
 
 
 def _op_versions(layer: Layer) -> dict[str, int]:
@@ -222,7 +252,10 @@ def resolve_layer(
         size = grid.chip_size(pitch)
     except ConfigError as error:
         raise ConfigError(error.message, where=where, hint=error.hint) from None
-    slots = parse_slots(model.slots)
+    try:
+        slots = parse_slots(model.slots)
+    except ConfigError as error:
+        raise ConfigError(error.message, where=where, hint=error.hint) from None
     if info.is_static and not slots[0].is_static:
         raise ConfigError(
             f"source '{model.source}' has no times, but the layer asks for slots",
@@ -244,6 +277,12 @@ def resolve_layer(
 def _resolve_array(
     variable: Variable, model: LayerModel, info: SourceInfo, pitch: float, *, is_static: bool, where: str
 ) -> Array:
+    if variable.name in COMPANIONS or variable.name.endswith(("_reason", "_valid", "_band")):
+        raise ConfigError(
+            f"the source's variable '{variable.name}' has the name of an array beside the pixels",
+            where=where,
+            hint="rename it in the source (`variable:` of local)",
+        )
     method = model.resampling or defaults.default_method(variable.kind, info.pitch, pitch)
     defaults.check_method(variable.kind, method, where=where)
     statistic = model.statistic or defaults.default_statistic(variable.kind, is_static=is_static)
@@ -269,15 +308,26 @@ def _encoding(variable: Variable, model: EncodingModel | None) -> Encoding:
     is_class = variable.kind in {Kind.CLASSES, Kind.BITS}
     if is_class and (is_float or model.scale != 1.0):
         raise ConfigError("class codes are stored as unscaled integers")
+    if variable.kind is Kind.CLASSES and model.dtype != "uint8":
+        raise ConfigError("classes are stored as uint8", hint="remap the codes to 0...254")
     info = None if is_float else np.iinfo(model.dtype)
     fill = model.fill
     if fill is None and info is not None:
         fill = int(info.min) if info.min < 0 else int(info.max)
-    low, high = -np.inf, np.inf
+    low, high = default.valid_min, default.valid_max
     if info is not None and fill is not None:
         codes = (info.min + (fill == info.min), info.max - (fill == info.max))
         low = max(default.valid_min, codes[0] * model.scale)
         high = min(default.valid_max, codes[1] * model.scale)
+    loses = (low > default.valid_min > -np.inf and model.valid_min is None) or (
+        high < default.valid_max < np.inf and model.valid_max is None
+    )
+    if loses:
+        raise ConfigError(
+            f"{model.dtype} x {model.scale:g} holds {low:g} ... {high:g} only, "
+            f"{variable.kind} values lie in {default.valid_min:g} ... {default.valid_max:g}",
+            hint="use a wider dtype or a coarser scale, or say valid_min and valid_max to mask the rest",
+        )
     low = low if model.valid_min is None else model.valid_min
     high = high if model.valid_max is None else model.valid_max
     return Encoding(model.dtype, fill, model.scale, default.transform, low, high, unit=default.unit)

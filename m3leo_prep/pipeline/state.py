@@ -1,12 +1,13 @@
 """The build state inside a dataset folder: the frozen plan, so that a resumed build asks no catalogue again.
 
 DATASET/.m3leo/plan/plan.json           recipe, area, layers as resolved
-DATASET/.m3leo/plan/cells.parquet       the chips, in row order
-DATASET/.m3leo/plan/items-<layer>.parquet
+DATASET/.m3leo/plan/cells-<content>.parquet       the chips, in row order
+DATASET/.m3leo/plan/items-<layer>-<content>.parquet
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -72,14 +73,10 @@ class DatasetFolder:
 
     def freeze(self, plan: Plan) -> None:
         """Write the plan; ``plan.json`` last, so that a torn write is never taken for a plan."""
-        for layer in plan.layers:
-            write_table(self.blobs, _items_name(layer.layer.name), _items_table(layer.items))
-        cells = {"epsg": plan.cells.epsg, "col": plan.cells.col, "row": plan.cells.row}
-        write_table(self.blobs, f"{STATE}/plan/cells.parquet", pa.table({k: pa.array(v) for k, v in cells.items()}))
         document = {
             "format_version": FORMAT_VERSION,
             "n_chips": len(plan.cells),
-            "recipe": plan.recipe.model_dump(mode="json"),
+            "recipe": plan.recipe.resolved(),
             "area": {
                 "name": plan.area.name,
                 "wkt": shapely.to_wkt(plan.area.geometry, rounding_precision=-1),
@@ -89,7 +86,18 @@ class DatasetFolder:
             },
             "layers": [_layer_document(layer) for layer in plan.layers],
         }
-        self.blobs.put(PLAN, to_json(document))
+        tables = {f"items-{layer.layer.name}": _items_table(layer.items) for layer in plan.layers}
+        columns = {"epsg": plan.cells.epsg, "col": plan.cells.col, "row": plan.cells.row}
+        tables["cells"] = pa.table({name: pa.array(values) for name, values in columns.items()})
+        # Tables get new names, so that the old plan stays whole until the new one is in place.
+        old = set(self.blobs.list(f"{STATE}/plan")) - {PLAN}
+        names = {name: f"{STATE}/plan/{name}-{_content(table)}.parquet" for name, table in tables.items()}
+        for name, table in tables.items():
+            if names[name] not in old:
+                write_table(self.blobs, names[name], table)
+        self.blobs.put(PLAN, to_json(document | {"tables": names}))
+        for name in old - set(names.values()):
+            self.blobs.delete(name)
 
     def frozen(self) -> Plan | None:
         """Return the frozen plan, or None if there is none.
@@ -99,8 +107,17 @@ class DatasetFolder:
         """
         try:
             document = json.loads(self.blobs.get(PLAN))
+            is_plan = isinstance(document, dict) and "format_version" in document
         except FileNotFoundError:
             return None
+        except ValueError:
+            is_plan = False
+        if not is_plan:
+            raise StoreError(
+                "the frozen plan is damaged",
+                hint="put it back from a backup; or delete .m3leo and build into a new folder",
+                where=f"{self.path}/{PLAN}",
+            )
         if document["format_version"].split(".")[0] != FORMAT_VERSION.split(".")[0]:
             raise StoreError(
                 f"the dataset was planned by format {document['format_version']}, this version knows {FORMAT_VERSION}",
@@ -109,26 +126,38 @@ class DatasetFolder:
             )
         recipe = Recipe.model_validate(document["recipe"])
         grid = Grid(recipe.grid.chip_px, recipe.grid.resolution)
-        table = read_table(self.blobs, f"{STATE}/plan/cells.parquet")
+        names = document["tables"]
+        table = self._plan_table(names["cells"])
         columns = [table[name].to_numpy().astype(np.int32) for name in ("epsg", "col", "row")]
         area = document["area"]
         outline = Area(area["name"], shapely.from_wkt(area["wkt"]), area["source"], area["licence"], area["note"])
-        layers = tuple(self._layer(doc) for doc in document["layers"])
+        layers = tuple(self._layer(doc, names) for doc in document["layers"])
         return Plan(recipe, outline, grid, Cells(grid, *columns), layers)
 
-    def _layer(self, document: dict[str, Any]) -> LayerPlan:
+    def _plan_table(self, name: str) -> pa.Table:
+        try:
+            return read_table(self.blobs, name)
+        except FileNotFoundError as error:
+            raise StoreError("a part of the frozen plan is missing", where=f"{self.path}/{name}") from error
+
+    def _layer(self, document: dict[str, Any], names: dict[str, str]) -> LayerPlan:
         doc = dict(document)
         layer = doc.pop("layer")
         slots = tuple(Slot(s["label"], _time(s["start"]), _time(s["end"])) for s in layer.pop("slots"))
         arrays = tuple(_array(a) for a in layer.pop("arrays"))
         made = Layer(**layer, slots=slots, arrays=arrays)
         source = SourceSpec(**doc.pop("source"))
-        items = _items(read_table(self.blobs, _items_name(made.name)))
+        items = _items(self._plan_table(names[f"items-{made.name}"]))
         return LayerPlan(layer=made, source=source, items=items, **doc)
 
 
-def _items_name(layer: str) -> str:
-    return f"{STATE}/plan/items-{layer}.parquet"
+def _content(table: pa.Table) -> str:
+    """Return a name for what a table holds."""
+    digest = hashlib.sha256()
+    for column in table.combine_chunks().columns:
+        for buffer in (b for chunk in column.chunks for b in chunk.buffers() if b is not None):
+            digest.update(buffer)
+    return digest.hexdigest()[:16]
 
 
 def _layer_document(plan: LayerPlan) -> dict[str, Any]:
@@ -175,8 +204,8 @@ def _array_document(array: Array) -> dict[str, Any]:
             "fill": encoding.fill,
             "scale": encoding.scale,
             "transform": encoding.transform,
-            "valid_min": str(encoding.valid_min),
-            "valid_max": str(encoding.valid_max),
+            "valid_min": str(float(encoding.valid_min)),
+            "valid_max": str(float(encoding.valid_max)),
             "unit": encoding.unit,
         },
         "method": array.method,

@@ -46,8 +46,10 @@ class Task:
     plan: LayerPlan
     cells: Cells
     slots: tuple[Slot, ...]
-    items: tuple[tuple[Item, ...], ...]
-    """Per slot, the items that may reach any chip of the unit, in the source's order."""
+    items: tuple[Item, ...]
+    """Those that may reach any chip of the unit, in the plan's order."""
+    reaching: tuple[tuple[tuple[int, ...], ...], ...]
+    """Per chip and slot, which of ``items`` may reach it."""
     digests: NDArray[np.uint8]
     """(chip, 16)"""
     prior: Record | None
@@ -87,12 +89,11 @@ def make_task(cells: Cells, plan: LayerPlan, unit: Unit, prior: Record | None) -
     """Return the task of a unit; ``cells`` are the chips of the unit alone."""
     slots, per_chip = items_of(cells, plan, unit)
     digests = chip_digests(cells.ids(), digest_of(plan.settings()), tuple(slots), per_chip)
-    order = {item.id: rank for rank, item in enumerate(plan.items)}
-    together = []
-    for position in range(len(slots)):
-        found = {item.id: item for chip in per_chip for item in chip[position]}
-        together.append(tuple(sorted(found.values(), key=lambda item: order[item.id])))
-    return Task(unit, plan, cells, tuple(slots), tuple(together), digests, prior)
+    found = {item.id for chip in per_chip for slot in chip for item in slot}
+    items = tuple(item for item in plan.items if item.id in found)
+    rank = {item.id: i for i, item in enumerate(items)}
+    reaching = tuple(tuple(tuple(rank[item.id] for item in slot) for slot in chip) for chip in per_chip)
+    return Task(unit, plan, cells, tuple(slots), items, reaching, digests, prior)
 
 
 @dataclass(slots=True)
@@ -112,6 +113,7 @@ class _Rows:
     acquisitions: NDArray[np.uint16]
     """(chip, slot) acquisitions used."""
     damaged: list[str] = field(default_factory=list)
+    operations: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def empty(cls, layer: Layer, chips: int, slots: int) -> _Rows:
@@ -179,6 +181,7 @@ class UnitBuilder:
         info = {
             "items": names,
             "damaged": sorted(set(rows.damaged)),
+            "operations": rows.operations,
             "rows": [self._task.unit.first_row, self._task.unit.last_row],
         }
         return Record(self._task.unit.id, self._task.digest, shards, retryable, arrays, info)
@@ -199,6 +202,7 @@ class UnitBuilder:
                 return self._hole(window, slot_index, Reason.PROVIDER_ERROR, error)
             raise
         self._rows.damaged.extend(derived.damaged)
+        self._rows.operations |= derived.operations
         for chip, down, right in window.places():
             self._keep(derived, chip, slot_index, down, right)
         return None
@@ -218,14 +222,9 @@ class UnitBuilder:
         return derive(self._source, self._layer, items, geobox, slot, skip_damaged=skip_damaged)
 
     def _reaching(self, window: Window, slot_index: int) -> list[Item]:
-        """Return the items of the slot that may reach the window."""
-        items = self._task.items[slot_index]
-        if not items:
-            return []
-        outline = shapely.union_all(window.cells.polygons())
-        margin = 8 * max(self._layer.pitch, self._task.plan.pitch or 0.0) / 111_000 / 0.1
-        near = shapely.intersects(shapely.buffer(outline, margin), np.array([i.footprint for i in items], object))
-        return [item for item, yes in zip(items, near.tolist(), strict=True) if yes]
+        """Return the items of the slot that may reach a chip of the window: for one chip, exactly its own."""
+        wanted = {rank for chip in window.index.tolist() for rank in self._task.reaching[chip][slot_index]}
+        return [self._task.items[rank] for rank in sorted(wanted)]
 
     def _bytes(self, window: Window, items: list[Item]) -> int:
         """Return an estimate of the working memory a window takes."""
@@ -382,6 +381,7 @@ class UnitBuilder:
                 end = int(ends[chip, slot])
                 rows.used[chip][slot] = [names[i] for i in flat[end - int(counts[chip, slot]) : end]]
         rows.damaged.extend(prior.info["damaged"])
+        rows.operations |= prior.info["operations"]
 
 
 def build_unit(task: Task, blobs: Blobs, work_bytes: int = WORK_BYTES) -> Record:

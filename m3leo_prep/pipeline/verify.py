@@ -1,8 +1,8 @@
 """Is the dataset what it says? Everything found is named; nothing is repaired.
 
-Quick: every file is there in its size, small files by their sha256, tables against the grid, and a seeded sample of
-chips. Full: also the sha256 of every shard, every chunk decoded, every value in range, every reason true. Both
-re-derive a sample of chips from the source where the build state is still there.
+Quick: every file is there in its size, small files by their sha256, georeference and tables against the grid, and a
+seeded sample of chips. Full: also the sha256 of every shard, every chunk decoded, every value in range, every reason
+true. Both derive a sample of chips again from the source where the build state is still there.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from m3leo_prep.core.plan import Plan
+from m3leo_prep.core.plan import Plan, digest_of
 from m3leo_prep.pipeline.finalize import manifest_digest
 from m3leo_prep.pipeline.findings import Report
 from m3leo_prep.pipeline.state import DatasetFolder
@@ -28,7 +28,7 @@ SAMPLE_CHIPS = 8
 
 
 def verify(
-    path: Path,
+    path: str | Path,
     *,
     quick: bool = False,
     sample: int = SAMPLE_CHIPS,
@@ -44,6 +44,7 @@ def verify(
         seed: of the sample.
         on_shard: called with the name of each shard that is read.
     """
+    path = Path(path)
     report = Report(path)
     folder = DatasetFolder(path)
     manifest = _manifest(folder, report)
@@ -54,16 +55,20 @@ def verify(
         return report  # what follows reads these files
     shards = read_shards(folder.blobs)
     _shard_files(folder, manifest, shards, report, hashes=not quick)
+    check = PixelCheck(folder, manifest, report, seed=seed)
+    for name in manifest["layers"]:
+        check.georeference(name)
+        check.stored(name, on_shard, most=SAMPLE_CHIPS if quick else None)
     plan = folder.frozen()
     if plan is None:
-        report.notes.append("the build state is not here: layers, chips and samples were not re-derived")
-        return report
-    _chips(folder, plan, manifest, report)
-    check = PixelCheck(folder, plan, manifest, report, seed=seed)
-    for layer in plan.layers:
-        if layer.layer.name in manifest["layers"]:
-            check.stored(layer, on_shard, most=SAMPLE_CHIPS if quick else None)
-            check.rederived(layer, sample)
+        report.notes.append("the build state is not here: the grid was not checked and no chip derived again")
+    elif not _is_finished(plan, manifest):
+        report.add(".m3leo/plan", "a build of this dataset is not finished: run the same `build` again")
+    else:
+        _chips(folder, plan, manifest, report)
+        for layer in plan.layers:
+            if layer.layer.name in manifest["layers"]:
+                check.rederived(plan, layer, sample)
     return report
 
 
@@ -108,9 +113,18 @@ def _shard_files(
         elif hashes and sha256_of(folder.blobs, name) != shard.sha256:
             report.add(name, "damaged: its sha256 is not that of shards.parquet")
     known = set(shards) | set(manifest["files"]) | {"manifest.json"}
-    for name in folder.blobs.list("chips.zarr"):
-        if name not in known:
-            report.add(name, "not part of this dataset")
+    for place in ("chips.zarr", "provenance"):
+        for name in folder.blobs.list(place):
+            if name not in known:
+                report.add(name, "not part of this dataset")
+
+
+def _is_finished(plan: Plan, manifest: dict[str, Any]) -> bool:
+    """Return whether the frozen plan is the one that the dataset was last closed with."""
+    closed = {name: layer["settings_digest"] for name, layer in manifest["layers"].items()}
+    planned = {layer.layer.name: digest_of(layer.settings()) for layer in plan.layers}
+    same = all(planned.get(name) == digest for name, digest in closed.items())
+    return same and len(plan.cells) == manifest["n_chips"]
 
 
 def _chips(folder: DatasetFolder, plan: Plan, manifest: dict[str, Any], report: Report) -> None:

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import zarr
 from numpy.typing import NDArray
 
 from m3leo_prep.core.encoding import encode
 from m3leo_prep.core.errors import PrepError
-from m3leo_prep.core.layer import Array, Layer
 from m3leo_prep.core.plan import LayerPlan, Plan, Unit
 from m3leo_prep.core.reasons import RETRYABLE, Reason
 from m3leo_prep.pipeline.derive import derive
@@ -20,132 +20,156 @@ from m3leo_prep.pipeline.origins import open_source
 from m3leo_prep.pipeline.state import DatasetFolder
 from m3leo_prep.pipeline.unit import items_of, percent
 from m3leo_prep.pipeline.windows import cut
-from m3leo_prep.reader.manifest import stored_layers
+from m3leo_prep.reader.manifest import StoredArray, StoredLayer, stored_layers
 from m3leo_prep.reader.shards import ShardReader
-from m3leo_prep.store.shard import shard_name
+from m3leo_prep.store.shard import ZARR, shard_name
+from m3leo_prep.store.tables import read_table
 
 WITH_DATA = (Reason.OK, Reason.PARTIAL_COVERAGE)
+GEOREFERENCE = ("epsg", "x0", "y0")
 
 
 class PixelCheck:
-    """Holds stored pixels against the ledger, the encoding and the source."""
+    """Holds stored pixels against what stands beside them, and against the source."""
 
-    def __init__(
-        self, folder: DatasetFolder, plan: Plan, manifest: dict[str, Any], report: Report, *, seed: int
-    ) -> None:
-        self._plan = plan
+    def __init__(self, folder: DatasetFolder, manifest: dict[str, Any], report: Report, *, seed: int) -> None:
+        self._root = folder.path
         self._report = report
         self._seed = seed
-        self._records = folder.ledger.records()
+        self._chips = read_table(folder.blobs, "chips.parquet", ["chip_id", *GEOREFERENCE])
+        self._ids: list[str] = self._chips["chip_id"].to_pylist()
         self._reader = ShardReader(folder.path)
         self._layers = stored_layers(manifest)
         self._damaged = {where for where, _ in report.problems}
 
-    def stored(self, layer_plan: LayerPlan, on_shard: Callable[[str], None], *, most: int | None) -> None:
-        """Read chips back (all, or ``most`` of them by seed) and check values, reasons and valid shares."""
-        layer = layer_plan.layer
-        units = list(layer_plan.units(len(self._plan.cells)))
-        self._tally(layer, units)
-        if most is not None:
-            units = self._draw(layer).sample(units, min(len(units), most))
-        for unit in units:
-            rows = list(range(unit.first_row, unit.last_row))
-            if most is not None:
-                rows = self._draw(layer).sample(rows, min(len(rows), max(1, most // len(units))))
-            for array in layer.arrays:
-                name = _shard(layer, array, unit)
-                if name in self._damaged:
-                    continue
-                on_shard(name)
-                for row in rows:
-                    try:
-                        self._chip(layer, array, unit, row)
-                    except PrepError as error:
-                        self._report.add(error.where.removeprefix(f"{self._reader.root}/") or name, error.message)
+    def georeference(self, name: str) -> None:
+        """Check that a layer lies where chips.parquet says, chip by chip."""
+        for part in GEOREFERENCE:
+            stored = self._array(name, part)
+            wrong = np.flatnonzero(stored != self._chips[part].to_numpy()) if len(stored) == len(self._ids) else [0]
+            if len(wrong):
+                chip = self._ids[int(wrong[0])]
+                self._report.add(f"{ZARR}/{name}/{part}", f"chip {chip} lies elsewhere than chips.parquet says")
 
-    def rederived(self, layer_plan: LayerPlan, n: int) -> None:
+    def stored(self, name: str, on_shard: Callable[[str], None], *, most: int | None) -> None:
+        """Read chips back (all, or ``most`` of them by seed) and check values, reasons and valid shares."""
+        layer = self._layers[name]
+        rows = list(range(len(self._ids)))
+        if most is not None:
+            rows = sorted(self._draw(name).sample(rows, min(len(rows), most)))
+        for array in layer.arrays.values():
+            reason = self._quality(layer, array, "reason")
+            valid = self._quality(layer, array, "valid")
+            self._tally(name, reason)
+            for row in rows:
+                for first in range(0, len(layer.slots), layer.shard_slots):
+                    shard = _shard(layer, array, row, first)
+                    if shard in self._damaged:
+                        continue
+                    on_shard(shard)
+                    slots = slice(first, first + layer.shard_slots)
+                    try:
+                        self._chip(layer, array, row, slots, reason[row, slots], valid[row, slots])
+                    except PrepError as error:
+                        where = error.where.removeprefix(f"{self._reader.root}/") or shard
+                        self._report.add(where, error.message)
+
+    def rederived(self, plan: Plan, layer_plan: LayerPlan, n: int) -> None:
         """Make ``n`` chips again from the source, by seed, and compare every stored code."""
-        layer = layer_plan.layer
-        draw = self._draw(layer)
-        units = list(layer_plan.units(len(self._plan.cells)))
+        name = layer_plan.layer.name
+        draw = self._draw(name)
+        units = list(layer_plan.units(len(plan.cells)))
         for _ in range(n):
             unit = draw.choice(units)
             row = draw.randrange(unit.first_row, unit.last_row)
-            slot = draw.randrange(unit.last_slot - unit.first_slot)
-            if self._damaged & {_shard(layer, array, unit) for array in layer.arrays}:
+            slot = draw.randrange(unit.first_slot, unit.last_slot)
+            layer = self._layers[name]
+            if self._damaged & {_shard(layer, array, row, slot) for array in layer.arrays.values()}:
                 continue
             try:
-                self._rederive(layer_plan, unit, row, slot)
+                self._rederive(plan, layer_plan, unit, row, slot)
             except PrepError as error:
-                self._report.notes.append(f"{layer.name}: could not be derived again here ({error.message})")
+                self._report.notes.append(f"{name}: could not be derived again here ({error.message})")
                 return
 
-    def _draw(self, layer: Layer) -> random.Random:
-        return random.Random(f"{self._seed}/{layer.name}")
+    def _draw(self, name: str) -> random.Random:
+        return random.Random(f"{self._seed}/{name}")
 
-    def _tally(self, layer: Layer, units: list[Unit]) -> None:
-        tally = self._report.reasons.setdefault(layer.name, {})
-        for unit in units:
-            for array in layer.arrays:
-                codes, counts = np.unique(self._rows(unit, "reason", array), return_counts=True)
-                for code, n in zip(codes.tolist(), counts.tolist(), strict=True):
-                    tally[Reason(code).name] = tally.get(Reason(code).name, 0) + n
+    def _tally(self, name: str, reason: NDArray[np.uint8]) -> None:
+        tally = self._report.reasons.setdefault(name, {})
+        for code, n in zip(*(part.tolist() for part in np.unique(reason, return_counts=True)), strict=True):
+            tally[Reason(code).name] = tally.get(Reason(code).name, 0) + n
 
-    def _rows(self, unit: Unit, part: str, array: Array) -> NDArray[np.uint8]:
-        """Return (chip, slot, band) of the unit from the ledger."""
-        return self._records[unit.id].arrays[f"{part}.{array.variable.name}"]
+    def _array(self, layer: str, name: str) -> NDArray[Any]:
+        return np.asarray(zarr.open_array(self._root / ZARR / layer / name, mode="r")[...])
 
-    def _read(self, layer: Layer, array: Array, unit: Unit, row: int, slots: range) -> NDArray[Any]:
-        """Return the stored codes of a chip, (slot, band, y, x); ``slots`` count from the unit's first."""
-        stored = self._layers[layer.name]
-        wanted = None if layer.is_static else [unit.first_slot + slot for slot in slots]
-        codes = self._reader.read(stored, stored.arrays[array.variable.name], row, wanted)
+    def _quality(self, layer: StoredLayer, array: StoredArray, part: str) -> NDArray[np.uint8]:
+        """Return reasons or valid shares, (chip, slot, band)."""
+        found = self._array(layer.name, f"{array.name}_{part}")
+        return found[:, None] if layer.is_static else found
+
+    def _read(self, layer: StoredLayer, array: StoredArray, row: int, slots: range) -> NDArray[Any]:
+        """Return the stored codes of a chip, (slot, band, y, x)."""
+        codes = self._reader.read(layer, array, row, None if layer.is_static else slots)
         return codes[None] if layer.is_static else codes
 
-    def _chip(self, layer: Layer, array: Array, unit: Unit, row: int) -> None:
-        chip = row - unit.first_row
-        where = f"{_shard(layer, array, unit)}, chip {self._plan.cells[row : row + 1].ids()[0]}"
-        codes = self._read(layer, array, unit, row, range(unit.last_slot - unit.first_slot))
-        reason, valid = (self._rows(unit, part, array)[chip] for part in ("reason", "valid"))
-        encoding = array.encoding
-        present = ~np.isnan(codes) if encoding.fill is None else codes != encoding.fill
+    def _chip(
+        self,
+        layer: StoredLayer,
+        array: StoredArray,
+        row: int,
+        slots: slice,
+        reason: NDArray[np.uint8],
+        valid: NDArray[np.uint8],
+    ) -> None:
+        where = f"{_shard(layer, array, row, slots.start)}, chip {self._ids[row]}"
+        codes = self._read(layer, array, row, range(len(layer.slots))[slots])
+        present = ~np.isnan(codes) if array.fill is None else codes != array.fill
         n_valid = present.sum(axis=(2, 3))
         if not np.array_equal(percent(n_valid, layer.size**2), valid):
-            self._report.add(where, "the valid share is not what the ledger says")
+            self._report.add(where, f"the valid share is not what {array.name}_valid says")
         if not np.array_equal(np.isin(reason, WITH_DATA), n_valid > 0):
             self._report.add(where, "reasons and pixels contradict each other")
-        physical = codes[present].astype(np.float64) * encoding.scale
-        slack = 0.0 if encoding.fill is None else encoding.scale / 2
-        if len(physical) and not (
-            encoding.valid_min - slack <= physical.min() and physical.max() <= encoding.valid_max + slack
+        physical = codes[present].astype(np.float64) * array.scale
+        # A float32 may lie a rounding beyond a limit that float32 does not have.
+        slack = (
+            1e-6 * max(abs(v) for v in (array.about.get("valid_max") or 0, 1))
+            if array.fill is None
+            else array.scale / 2
+        )
+        low, high = array.about.get("valid_min"), array.about.get("valid_max")
+        if len(physical) and (
+            (low is not None and physical.min() < low - slack) or (high is not None and physical.max() > high + slack)
         ):
             span = f"{physical.min():g} ... {physical.max():g}"
             self._report.add(where, f"values {span} outside the possible range")
         self._report.count("chip slots", codes.shape[0])
 
-    def _rederive(self, layer_plan: LayerPlan, unit: Unit, row: int, slot: int) -> None:
-        layer = layer_plan.layer
-        cell = self._plan.cells[row : row + 1]
+    def _rederive(self, plan: Plan, layer_plan: LayerPlan, unit: Unit, row: int, slot: int) -> None:
+        layer, stored_layer = layer_plan.layer, self._layers[layer_plan.layer.name]
+        cell = plan.cells[row : row + 1]
         slots, items = items_of(cell, layer_plan, unit)
+        here = slot - unit.first_slot
         geobox = cut(cell, np.array([0]))[0].geobox(layer.pitch)
-        source = open_source(layer_plan.source)
-        made = derive(source, layer, items[0][slot], geobox, slots[slot], skip_damaged=True)
+        made = derive(open_source(layer_plan.source), layer, items[0][here], geobox, slots[here], skip_damaged=True)
         for array in layer.arrays:
-            if np.isin(self._rows(unit, "reason", array)[row - unit.first_row, slot], list(RETRYABLE)).any():
+            stored_array = stored_layer.arrays[array.variable.name]
+            if np.isin(self._quality(stored_layer, stored_array, "reason")[row, slot], list(RETRYABLE)).any():
                 continue  # a hole that the next build fills
             look = made.looks[array.variable.name]
             expected = np.full((array.n_bands, *geobox.shape), array.encoding.fill_value, array.encoding.dtype)
             if look is not None:
                 expected = encode(look.values, look.valid, array.encoding).codes
-            stored = self._read(layer, array, unit, row, range(slot, slot + 1))[0]
+            stored = self._read(stored_layer, stored_array, row, range(slot, slot + 1))[0]
             if not np.array_equal(stored, expected, equal_nan=array.encoding.fill is None):
                 self._report.add(
-                    f"{_shard(layer, array, unit)}, chip {cell.ids()[0]}, {slots[slot].label}",
+                    f"{_shard(stored_layer, stored_array, row, slot)}, chip {self._ids[row]}, {slots[here].label}",
                     f"{int((stored != expected).sum()):,} values differ from what the source gives now",
                 )
         self._report.count("chip slots derived again")
 
 
-def _shard(layer: Layer, array: Array, unit: Unit) -> str:
-    place = (unit.chip_shard,) if layer.is_static else (unit.chip_shard, unit.slot_shard)
-    return shard_name(layer.name, array.variable.name, place)
+def _shard(layer: StoredLayer, array: StoredArray, row: int, slot: int) -> str:
+    """Return the name of the shard that holds a chip and slot."""
+    place = (row // layer.shard_chips,) if layer.is_static else (row // layer.shard_chips, slot // layer.shard_slots)
+    return shard_name(layer.name, array.name, place)

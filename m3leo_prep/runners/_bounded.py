@@ -12,18 +12,27 @@ from m3leo_prep.ports.runner import Result, Task
 def bounded(pool: Executor, fn: Callable[[Task], Result], tasks: Iterable[Task], workers: int) -> Iterator[Result]:
     """Yield the results of ``fn`` over ``tasks`` with at most ``workers + 1`` in flight.
 
-    On an exception, or when the caller stops, what is running is finished and nothing more is started.
+    On an exception nothing more is started, what is running is finished and yielded, then the exception is raised.
+    When the caller stops, what is running is finished.
     """
     queue = iter(tasks)
     flying: set[Future[Result]] = set()
+    failure: BaseException | None = None
     try:
         while True:
-            flying |= {pool.submit(fn, task) for task in islice(queue, workers + 1 - len(flying))}
+            if failure is None:
+                flying |= {pool.submit(fn, task) for task in islice(queue, workers + 1 - len(flying))}
             if not flying:
-                return
+                break
             done, flying = wait(flying, return_when=FIRST_COMPLETED)
             for future in done:
-                yield future.result()
+                if (error := future.exception()) is None:
+                    yield future.result()
+                else:
+                    failure = failure or error
+                    flying = {other for other in flying if not other.cancel()}
     finally:
         for future in flying:
             future.cancel()
+    if failure is not None:
+        raise failure

@@ -5,8 +5,10 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
+from m3leo_prep.core.errors import StoreError
 from m3leo_prep.ports.runner import Result, Task
 from m3leo_prep.runners._bounded import bounded
 
@@ -20,5 +22,11 @@ class Processes:
     def map(self, fn: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
         """Yield results as they finish; function, tasks and results must pickle."""
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(self.workers, mp_context=context) as pool:
-            yield from bounded(pool, fn, tasks, self.workers)
+        try:
+            with ProcessPoolExecutor(self.workers, mp_context=context) as pool:
+                yield from bounded(pool, fn, tasks, self.workers)
+        except BrokenProcessPool as error:
+            raise StoreError(
+                "a worker process was killed, most likely for memory",
+                hint="use fewer --workers or a smaller --memory; what is finished is kept",
+            ) from error

@@ -17,6 +17,9 @@ from m3leo_prep.core.raster import Kind, Variable
 from m3leo_prep.store.codec import ChunkCodec
 from m3leo_prep.store.zarr_array import Document, document, group
 
+BSPLINE_NOISE_GAIN = (0.2117, 0.25)
+"""Variance of white noise behind the cubic B-spline at equal pitch, lowest and highest over all sub-pixel shifts."""
+
 
 def band_axis(layer: Layer, array: Array) -> str:
     """Return the name of a variable's band axis: each its own where a layer has several variables."""
@@ -95,6 +98,7 @@ def _array_attributes(layer: Layer, array: Array) -> dict[str, Any]:
         "kind": str(variable.kind),
         "pitch": layer.pitch,
         "kernel": array.method,
+        **({"kernel_noise_gain": list(BSPLINE_NOISE_GAIN)} if array.method == "bspline" else {}),
         "statistic": array.statistic,
     }
     if encoding.unit == "class":

@@ -168,9 +168,19 @@ def write_hierarchy(
         root: folder of the root group.
     """
     groups: dict[str, Document] = {}
+    present: set[str] = set()
     for layer in layers:
-        groups |= write_layer(blobs, layer, chips, companions.get(layer.name, {}), root=root)
-    consolidate(blobs, root, attributes, groups)
+        made = companions.get(layer.name, {})
+        groups |= write_layer(blobs, layer, chips, made, root=root)
+        present |= {f"{root}/{layer.name}", *(f"{root}/{layer.name}/{name}" for name in array_names(layer, made))}
+    consolidate(blobs, root, attributes, groups, present)
+
+
+def array_names(layer: Layer, companions: Iterable[str]) -> set[str]:
+    """Return the names of all arrays of a layer: variables, coordinates, companions."""
+    axes = {band_axis(layer, array) for array in layer.arrays}
+    time = set() if layer.is_static else {"time", "time_bounds"}
+    return {"x", "y", "epsg", "x0", "y0", *axes, *time, *companions, *(a.variable.name for a in layer.arrays)}
 
 
 def _put(

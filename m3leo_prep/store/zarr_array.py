@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import numpy as np
@@ -110,6 +111,7 @@ def consolidate(
     root: str = "chips.zarr",
     attributes: Mapping[str, Any] | None = None,
     groups: Mapping[str, Document] | None = None,
+    keep: AbstractSet[str] | None = None,
 ) -> None:
     """Write consolidated metadata into each group below ``root``, and into the root itself, last.
 
@@ -120,9 +122,12 @@ def consolidate(
         root: folder of the root group.
         attributes: attributes of the root group; None keeps what it has.
         groups: documents of new or changed groups by path; the others keep what they have.
+        keep: paths of the groups and arrays that belong to the dataset; None = all that are found.
     """
     found = {name.removesuffix("/zarr.json"): _read(blobs, name) for name in _documents(blobs, root)}
     found |= groups or {}
+    if keep is not None:
+        found = {path: node for path, node in found.items() if path in keep or path == root}
     top = found.pop(root, None) or group({})
     if attributes is not None:
         top["attributes"] = dict(attributes)

@@ -140,12 +140,10 @@ class RunnerContract:
 
     def test_results_finished_before_the_exception_arrive(self, runner: Runner, tmp_path: Path) -> None:
         """A unit that is done is recorded, even if a later one fails."""
-        received = []
+        work = Work(str(tmp_path), wrong=MANY - 1, slow=frozenset({MANY - 1}), seconds=0.5)
+        received: list[int] = []
         with pytest.raises(CorruptError):
-            for result in runner.map(
-                Work(str(tmp_path), wrong=MANY - 1, slow=frozenset({MANY - 1}), seconds=0.5), range(MANY)
-            ):
-                received.append(result)  # noqa: PERF402  a comprehension would lose them
+            collect(runner.map(work, range(MANY)), received)
         assert sorted(received) == [n * n for n in range(MANY - 1)]
 
     def test_closing_waits_for_what_runs_and_starts_nothing_more(self, runner: Runner, tmp_path: Path) -> None:
@@ -195,6 +193,12 @@ class Meeting:
                 raise TimeoutError(f"fewer than {self.n} tasks run side by side")
             time.sleep(0.01)
         return task
+
+
+def collect(results: Iterator[int], into: list[int]) -> None:
+    """Append results as they come, so that those before an exception are kept."""
+    for result in results:
+        into.append(result)  # noqa: PERF402  extend() does not promise to keep what came before
 
 
 def _closing(results: Iterator[int]) -> _Closable:

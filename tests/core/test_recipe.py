@@ -189,8 +189,8 @@ def test_every_default_is_written_into_the_resolved_recipe() -> None:
 
 
 def test_dates_mean_the_same_after_the_round_trip() -> None:
-    text = "name: a\nlayers:\n  a: {source: ramp, slots: {periods: [[2020-01-01, 2020-02-29], [2020-03-01, 2020-03-01]]}}\n"
-    recipe = parse_recipe(text)
+    periods = "{periods: [[2020-01-01, 2020-02-29], [2020-03-01, 2020-03-01]]}"
+    recipe = parse_recipe(f"name: a\nlayers:\n  a: {{source: ramp, slots: {periods}}}\n")
     slots = parse_slots(recipe.layers["a"].slots)
     assert parse_slots(_again(recipe).layers["a"].slots) == slots
     assert [slot.label for slot in slots] == ["2020-01-01_2020-02-29", "2020-03-01_2020-03-01"]

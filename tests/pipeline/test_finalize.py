@@ -223,7 +223,8 @@ class Orbits:
         for month, day, orbit, way in ((1, 5, 44, "ascending"), (1, 17, 44, "ascending"), (2, 5, 44, "ascending"),
                                        (2, 6, 139, "descending")):
             when = datetime(2020, month, day, 12, tzinfo=UTC)
-            yield Item(f"{month}-{day}", WORLD, datetime=when, properties={"relative_orbit": orbit, "orbit_direction": way})
+            properties = {"relative_orbit": orbit, "orbit_direction": way}
+            yield Item(f"{month}-{day}", WORLD, datetime=when, properties=properties)
 
     def read(self, items, geobox, slot):
         around = geobox.pad(4)
@@ -235,7 +236,8 @@ class Orbits:
 def test_an_orbit_is_told_only_if_all_passes_share_it(tmp_path: Path, write_source: Callable[[str], Path]) -> None:
     base = write_source(ORBITS)
     slots = "{periods: [[2020-01-01, 2020-01-31], [2020-02-01, 2020-02-29], [2020-03-01, 2020-03-31]]}"
-    text = f'name: o\ngrid: {{chip_px: 32, resolution: 10}}\nlayers:\n  a: {{source: "./my_source.py:Orbits", slots: {slots}}}'
+    layer = f'{{source: "./my_source.py:Orbits", slots: {slots}}}'
+    text = f"name: o\ngrid: {{chip_px: 32, resolution: 10}}\nlayers:\n  a: {layer}"
     build(plan(text, base=base), tmp_path / "d", runner=Threads(1))
     with xr.open_zarr(tmp_path / "d/chips.zarr", group="a", chunks=None, mask_and_scale=False) as ds:
         assert np.unique(ds.relative_orbit.values, axis=0).tolist() == [[44, -1, -1]]

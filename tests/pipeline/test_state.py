@@ -72,8 +72,9 @@ def thaw(made: Plan, folder: Path) -> Plan:
 
 
 def _file(dataset: Path, name: str) -> Path:
-    """Return a file of the frozen plan, wherever it lies in there."""
-    (found,) = (dataset / ".m3leo" / "plan").rglob(name)
+    """Return a file of the frozen plan, whatever its name says of its content."""
+    stem, _, suffix = name.rpartition(".")
+    (found,) = (dataset / ".m3leo" / "plan").rglob(f"{stem}*.{suffix}")
     return found
 
 
