@@ -51,7 +51,10 @@ class Noise:
 RECIPE = """
 name: heavy
 layers:
-  s2: {source: "./noise.py:Noise", slots: {periods: [[2020-01-01, 2020-01-31], [2020-02-01, 2020-02-29], [2020-03-01, 2020-03-31]]}, statistic: STATISTIC}
+  s2:
+    source: "./noise.py:Noise"
+    slots: {periods: [[2020-01-01, 2020-01-31], [2020-02-01, 2020-02-29], [2020-03-01, 2020-03-31]]}
+    statistic: STATISTIC
 """
 
 

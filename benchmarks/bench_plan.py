@@ -1,4 +1,4 @@
-"""Time and memory of planning: Europe (target 10 s, 1 GB) and all land (about a minute, 2 GB), each in its own process."""
+"""Time and memory of planning, each in its own process: Europe (target 10 s, 1 GB), all land (a minute, 2 GB)."""
 
 from __future__ import annotations
 

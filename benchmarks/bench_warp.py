@@ -95,7 +95,7 @@ def case(name: str, src: GeoBox, dst: GeoBox, method: Method, resampling: Resamp
         )
 
     warp(data, valid, src, dst[:8, :8], method)
-    ours, theirs = cpu(lambda: warp(data, valid, src, dst, method)), cpu(gdal, 1)
+    ours, theirs = cpu(lambda: warp(data, valid, src, dst, method)), cpu(gdal, 2)
     megapixels = dst.shape[0] * dst.shape[1] / 1e6
     result = {"name": name, "ratio": theirs / ours, "mpx_per_cpu_s": megapixels / ours}
     if unit:
@@ -121,6 +121,7 @@ def run(size: int = 3584) -> dict:
             case(f"{method} utm 10 to 20 m", utm, half, method, resampling, unit=False),
             case(f"{method} lonlat 0.3 arcsec to 20 m", lonlat, half, method, resampling, unit=False),
             case(f"{method} utm 10 to 80 m", utm, coarse, method, resampling, unit=False),
+            case(f"{method} lonlat 0.3 arcsec to 80 m", lonlat, coarse, method, resampling, unit=False),
         ]
     return {entry["name"]: entry for entry in cases} | {"rasterio": {"name": rasterio.__version__}}
 

@@ -21,9 +21,10 @@ def main() -> None:
     parts.append(f"\n- `api.py`: {first_line(package / 'api.py')}\n")
     for layer in LAYERS:
         parts.append(f"\n### {layer}\n\n{first_line(package / layer / '__init__.py')}\n\n")
-        for module in sorted((package / layer).rglob("*.py"), key=lambda m: (m.parent != package / layer, str(m))):
-            if module.name != "__init__.py":
-                parts.append(f"- `{module.relative_to(package)}`: {first_line(module)}\n")
+        folder = package / layer
+        modules = [m for m in folder.rglob("*.py") if m.name != "__init__.py"]
+        modules.sort(key=lambda m: (m.parent != folder, str(m)))
+        parts.extend(f"- `{m.relative_to(package)}`: {first_line(m)}\n" for m in modules)
     page.write_text("".join(parts), encoding="utf-8")
 
 

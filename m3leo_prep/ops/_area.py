@@ -259,15 +259,16 @@ def average(
 
 
 @_jit
-def _uniform(src: Any, valid: Any, x0: int, y0: int, nx: int, ny: int) -> bool:
+def _uniform(flat: Any, there: Any, shape: Any, x0: int, y0: int, nx: int, ny: int) -> bool:
     """Return whether all these pixels are valid and alike in each band: then their areas do not matter."""
-    if x0 < 0 or y0 < 0 or x0 + nx > src.shape[2] or y0 + ny > src.shape[1]:
+    bands, height, width = shape
+    if x0 < 0 or y0 < 0 or x0 + nx > width or y0 + ny > height:
         return False
-    flat, there = src.reshape(-1), valid.reshape(-1)
-    for b in range(src.shape[0]):
-        code = src[b, y0, x0]
-        for y in range(y0, y0 + ny):
-            at = np.uint64((b * src.shape[1] + y) * src.shape[2] + x0)
+    for b in range(bands):
+        start = (b * height + y0) * width + x0
+        code = flat[np.uint64(start)]
+        for t in range(ny):
+            at = np.uint64(start + t * width)
             for c in range(np.uint64(nx)):
                 if flat[at + c] != code or not there[at + c]:
                     return False
@@ -369,6 +370,7 @@ def codes(
     table, stamp = np.empty((span, 2)), np.zeros(span, np.int64)
     reals, integers = new_batch()
     n, vote = 0, 0
+    flat, there = src.reshape(-1), valid.reshape(-1)
     for cell in range(good.size):
         cell_row, cell_col = cell // good.shape[1], cell % good.shape[1]
         if not good[cell_row, cell_col]:
@@ -388,7 +390,7 @@ def codes(
                 x0, y0, nx, ny = box[0, k], box[1, k], box[2, k], box[3, k]
                 if x0 >= src.shape[2] or y0 >= src.shape[1] or x0 + nx <= 0 or y0 + ny <= 0:
                     continue
-                if _uniform(src, valid, x0, y0, nx, ny):
+                if _uniform(flat, there, src.shape, x0, y0, nx, ny):
                     for b in range(src.shape[0]):
                         out[b, i, j0 + k] = src[b, y0, x0]
                         ok[b, i, j0 + k] = True
