@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from m3leo_prep.core.errors import CorruptError
 from m3leo_prep.sources._native import Window
 from m3leo_prep.sources.local import gdal, netcdf
 from m3leo_prep.sources.local.header import Header, Stamp
@@ -85,13 +86,17 @@ def read(head: Header, key: int | str, window: Window, step: int = 0) -> NDArray
     out: NDArray[Any] | None = None
     for i in range(r0 // height, (r1 - 1) // height + 1):
         for j in range(c0 // width, (c1 - 1) // width + 1):
-            tile = _cache.get(head, key, step, i, j)
-            if out is None:
-                out = np.empty((r1 - r0, c1 - c0), tile.dtype)
             top, left = i * height, j * width
             a, b = max(r0, top), min(r1, top + height)
             c, d = max(c0, left), min(c1, left + width)
-            out[a - r0 : b - r0, c - c0 : d - c0] = tile[a - top : b - top, c - left : d - left]
+            try:
+                piece = _cache.get(head, key, step, i, j)[a - top : b - top, c - left : d - left]
+            except CorruptError:
+                # The damage may lie beside what is asked: read only that, so that no more is lost than must be.
+                piece = _load(head, key, step, (a, b), (c, d))
+            if out is None:
+                out = np.empty((r1 - r0, c1 - c0), piece.dtype)
+            out[a - r0 : b - r0, c - c0 : d - c0] = piece
     assert out is not None
     return out[:: -1 if head.flip_rows else 1, :: -1 if head.flip_cols else 1]
 
@@ -107,6 +112,11 @@ def _decode(head: Header, key: int | str, step: int, row: int, col: int) -> NDAr
     height, width = tile_shape(head)
     r = (row * height, min((row + 1) * height, rows))
     c = (col * width, min((col + 1) * width, cols))
+    return _load(head, key, step, r, c)
+
+
+def _load(head: Header, key: int | str, step: int, r: tuple[int, int], c: tuple[int, int]) -> NDArray[Any]:
+    """Return stored pixels of rows ``r`` and columns ``c``, half-open."""
     if head.driver == "netCDF":
         return netcdf.load(head, key, r, c, step)
     return gdal.load(head, key, r, c)
