@@ -17,7 +17,8 @@ from m3leo_prep.core.text import near
 from m3leo_prep.pipeline.finalize import finalize
 from m3leo_prep.pipeline.plan import make_plan
 from m3leo_prep.pipeline.state import DatasetFolder
-from m3leo_prep.pipeline.unit import WORK_BYTES, Task, build_unit, make_task
+from m3leo_prep.pipeline.task import Task, make_task
+from m3leo_prep.pipeline.unit import WORK_BYTES, build_unit
 from m3leo_prep.ports.blobs import Blobs
 from m3leo_prep.ports.runner import Runner
 from m3leo_prep.store.ledger import BuildLock, Record

@@ -97,7 +97,7 @@ def _check_limits(plan: Plan) -> None:
         raise ConfigError(
             f"{files:,} shards, {entries:,} in one folder: a repository takes {MAX_FILES:,} files, "
             f"{MAX_ENTRIES:,} in a folder",
-            hint="build fewer layers with --layers, or the area in parts (readers join several datasets)",
+            hint="build the area in parts, or fewer layers to a dataset: readers join several",
         )
 
 

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
 from m3leo_prep.core.encoding import encode
 from m3leo_prep.core.errors import CorruptError, StoreError, TooLarge, TransientError
-from m3leo_prep.core.grid import Cells
-from m3leo_prep.core.layer import Array, Layer
-from m3leo_prep.core.plan import LayerPlan, Unit, chip_digests, digest_of
-from m3leo_prep.core.raster import Item, Kind, Slot
+from m3leo_prep.core.layer import Array
+from m3leo_prep.core.raster import Item
 from m3leo_prep.core.reasons import RETRYABLE, Reason
 from m3leo_prep.ops import summary
 from m3leo_prep.pipeline.derive import Derived, derive
 from m3leo_prep.pipeline.origins import open_source
+from m3leo_prep.pipeline.rows import UnitRows, percent
+from m3leo_prep.pipeline.task import Task
 from m3leo_prep.pipeline.windows import Window, cut
 from m3leo_prep.ports.blobs import Blobs
 from m3leo_prep.store.codec import ChunkCodec, is_missing
@@ -32,117 +30,7 @@ WORK_BYTES = 2**30
 ATTEMPTS = 3
 PAUSE_SECONDS = 1.0
 """Before the second attempt; doubled before each further one."""
-NO_TIME = np.iinfo(np.int64).min
-"""Companion time of a chip without dated acquisition (NaT)."""
-
 ChunkKey = tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One unit with all it needs; pickles, so that it can be built in another process."""
-
-    unit: Unit
-    plan: LayerPlan
-    cells: Cells
-    slots: tuple[Slot, ...]
-    items: tuple[Item, ...]
-    """Those that may reach any chip of the unit, in the plan's order."""
-    reaching: tuple[tuple[tuple[int, ...], ...], ...]
-    """Per chip and slot, which of ``items`` may reach it."""
-    digests: NDArray[np.uint8]
-    """(chip, 16)"""
-    prior: Record | None
-    """The unit's last record, whose unchanged chips are copied."""
-
-    @property
-    def digest(self) -> str:
-        """Digest of the whole unit."""
-        return unit_digest(self.plan, self.digests)
-
-
-def unit_digest(plan: LayerPlan, digests: NDArray[np.uint8]) -> str:
-    """Return the digest of a unit from those of its chips."""
-    return digest_of([digest_of(plan.settings()), digests.tobytes().hex()])
-
-
-def items_of(cells: Cells, plan: LayerPlan, unit: Unit) -> tuple[list[Slot], list[list[list[Item]]]]:
-    """Return the unit's slots and, per chip and slot, the items that may reach the chip, in the source's order."""
-    slots = list(plan.layer.slots[unit.first_slot : unit.last_slot])
-    outlines = cells.polygons()
-    # Kernels reach a few pixels over the chip's edge.
-    margin = 8 * max(plan.layer.pitch, plan.pitch or 0.0) / 111_000
-    north = np.abs(shapely.bounds(outlines)[:, [1, 3]]).max()
-    reach = shapely.buffer(outlines, margin / np.cos(np.radians(min(north, 84.0))), join_style="mitre")
-    tree = shapely.STRtree([item.footprint for item in plan.items])
-    pairs = tree.query(reach, predicate="intersects")
-    per_chip: list[list[list[Item]]] = [[[] for _ in slots] for _ in range(len(cells))]
-    for chip, index in sorted(zip(*pairs.tolist(), strict=True)):
-        item = plan.items[index]
-        for position, slot in enumerate(slots):
-            if slot.contains(item.datetime):
-                per_chip[chip][position].append(item)
-    return slots, per_chip
-
-
-def make_task(cells: Cells, plan: LayerPlan, unit: Unit, prior: Record | None) -> Task:
-    """Return the task of a unit; ``cells`` are the chips of the unit alone."""
-    slots, per_chip = items_of(cells, plan, unit)
-    digests = chip_digests(cells.ids(), digest_of(plan.settings()), tuple(slots), per_chip)
-    found = {item.id for chip in per_chip for slot in chip for item in slot}
-    items = tuple(item for item in plan.items if item.id in found)
-    rank = {item.id: i for i, item in enumerate(items)}
-    reaching = tuple(tuple(tuple(rank[item.id] for item in slot) for slot in chip) for chip in per_chip)
-    return Task(unit, plan, cells, tuple(slots), items, reaching, digests, prior)
-
-
-@dataclass(slots=True)
-class _Rows:
-    """What the ledger keeps per chip of the unit."""
-
-    reason: dict[str, NDArray[np.uint8]]
-    valid: dict[str, NDArray[np.uint8]]
-    moments: dict[str, NDArray[np.float64]]
-    classes: dict[str, NDArray[np.int64]]
-    altered: dict[str, NDArray[np.int64]]
-    """(chip, slot, band, 2): pixels out of range, pixels floored."""
-    times: NDArray[np.int64]
-    """(chip, slot, 3): first, mean and last acquisition, ns since 1970 UTC."""
-    used: list[list[list[str]]]
-    """Per chip and slot, item ids."""
-    acquisitions: NDArray[np.uint16]
-    """(chip, slot) acquisitions used."""
-    damaged: list[str] = field(default_factory=list)
-    operations: dict[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def empty(cls, layer: Layer, chips: int, slots: int) -> _Rows:
-        def full(shape: tuple[int, ...], value: Any, dtype: Any) -> dict[str, NDArray[Any]]:
-            return {a.variable.name: np.full((chips, slots, a.n_bands, *shape), value, dtype) for a in layer.arrays}
-
-        classes = {
-            a.variable.name: np.zeros((chips, slots, a.n_bands, 256), np.int64)
-            for a in layer.arrays
-            if a.variable.kind is Kind.CLASSES
-        }
-        return cls(
-            reason=full((), Reason.NOT_BUILT, np.uint8),
-            valid=full((), 255, np.uint8),
-            moments=full((len(summary.MOMENTS),), np.nan, np.float64),
-            classes=classes,
-            altered=full((2,), 0, np.int64),
-            times=np.full((chips, slots, 3), NO_TIME, np.int64),
-            used=[[[] for _ in range(slots)] for _ in range(chips)],
-            acquisitions=np.zeros((chips, slots), np.uint16),
-        )
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return everything that is an array, by ledger name."""
-        named: dict[str, NDArray[Any]] = {"times": self.times, "acquisitions": self.acquisitions}
-        for part in ("reason", "valid", "moments", "classes", "altered"):
-            for name, values in getattr(self, part).items():
-                named[f"{part}.{name}"] = values
-        return named
 
 
 class UnitBuilder:
@@ -156,7 +44,7 @@ class UnitBuilder:
         self._source = open_source(task.plan.source)
         self._codecs = {a.variable.name: ChunkCodec(a.encoding.dtype) for a in self._layer.arrays}
         self._chunks: dict[str, dict[ChunkKey, bytes]] = {a.variable.name: {} for a in self._layer.arrays}
-        self._rows = _Rows.empty(self._layer, len(task.cells), len(task.slots))
+        self._rows = UnitRows.empty(self._layer, len(task.cells), len(task.slots))
         self._series: dict[tuple[str, int], NDArray[Any]] = {}
 
     def build(self) -> Record:
@@ -394,10 +282,3 @@ def build_unit(task: Task, blobs: Blobs, work_bytes: int = WORK_BYTES) -> Record
             hint="use fewer --workers or a smaller --memory",
             where=task.unit.layer,
         ) from error
-
-
-def percent(n: NDArray[np.integer[Any]], total: int) -> NDArray[np.uint8]:
-    """Return whole percent, 100 only if all and 0 only if none."""
-    share = np.floor(100 * n / total)
-    share = np.where((n > 0) & (share < 1), 1, share)
-    return share.astype(np.uint8)

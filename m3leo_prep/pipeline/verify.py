@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from m3leo_prep.core.plan import Plan, digest_of
-from m3leo_prep.pipeline.finalize import manifest_digest
 from m3leo_prep.pipeline.findings import Report
+from m3leo_prep.pipeline.manifest import manifest_digest
 from m3leo_prep.pipeline.state import DatasetFolder
 from m3leo_prep.pipeline.verify_pixels import PixelCheck
 from m3leo_prep.store.ledger import ShardFile

@@ -17,8 +17,9 @@ from m3leo_prep.core.reasons import RETRYABLE, Reason
 from m3leo_prep.pipeline.derive import derive
 from m3leo_prep.pipeline.findings import Report
 from m3leo_prep.pipeline.origins import open_source
+from m3leo_prep.pipeline.rows import percent
 from m3leo_prep.pipeline.state import DatasetFolder
-from m3leo_prep.pipeline.unit import items_of, percent
+from m3leo_prep.pipeline.task import items_of
 from m3leo_prep.pipeline.windows import cut
 from m3leo_prep.reader.manifest import StoredArray, StoredLayer, stored_layers
 from m3leo_prep.reader.shards import ShardReader

@@ -71,7 +71,7 @@ class Dataset:
             return pq.read_table(self.path / name, columns=columns)
         except (OSError, ValueError) as error:
             message = f"this table cannot be read: {error}"
-            hint = "run `finalize`, or pull it again"
+            hint = "run `build` again, or pull it again"
             raise StoreError(message, where=str(self.path / name), hint=hint) from error
 
     def layer(self, name: str) -> StoredLayer:

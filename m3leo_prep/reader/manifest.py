@@ -110,10 +110,10 @@ def read_manifest(path: Path) -> dict[str, Any]:
         manifest = json.loads(file.read_bytes())
         major = int(str(manifest["format_version"]).split(".", maxsplit=1)[0])
     except (FileNotFoundError, NotADirectoryError) as error:
-        hint = "run `build`, or `finalize` if it was built in parts, or give the folder that holds manifest.json"
+        hint = "run `build`, or give the folder that holds manifest.json"
         raise StoreError("no finished dataset here", where=str(path), hint=hint) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise StoreError("this is not a manifest", where=str(file), hint="run `finalize`, or pull it again") from error
+        raise StoreError("this is not a manifest", where=str(file), hint="run `build` again, or pull it again") from error
     if major > int(FORMAT_VERSION.split(".", maxsplit=1)[0]):
         raise StoreError(
             f"the dataset has format version {manifest['format_version']}, newer than the {FORMAT_VERSION} known here",

@@ -103,7 +103,7 @@ def has_data(dataset: Dataset, pick: Pick) -> NDArray[np.bool_]:
     try:
         percent = np.asarray(zarr.open_array(dataset.path / name, mode="r")[...])[..., list(pick.bands)]
     except FileNotFoundError as error:
-        hint = "run `finalize`, or pull it again"
+        hint = "run `build` again, or pull it again"
         raise StoreError("this array is not here", where=str(dataset.path / name), hint=hint) from error
     if not pick.layer.is_static:
         percent = percent[:, list(pick.slots)]

@@ -86,7 +86,7 @@ class ShardReader:
         try:
             table = pq.read_table(file, columns=["path", "bytes"])
         except (OSError, ValueError) as error:
-            hint = "run `finalize`, or pull it again"
+            hint = "run `build` again, or pull it again"
             raise StoreError(f"the list of shards cannot be read: {error}", where=str(file), hint=hint) from error
         return dict(zip(table["path"].to_pylist(), table["bytes"].to_pylist(), strict=True))
 
@@ -108,7 +108,7 @@ class ShardReader:
             return None
         path = self.root / name
         if size is None:
-            hint = "run `finalize` again, or pull shards.parquet and manifest.json again"
+            hint = "run `build` again, or pull shards.parquet and manifest.json again"
             raise StoreError("this shard is not listed in shards.parquet", where=str(path), hint=hint)
         return _Shard(path, size, grid)
 

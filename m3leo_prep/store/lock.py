@@ -67,7 +67,7 @@ class BuildLock:
                 ) from error
             raise StoreError(
                 f"another build writes this dataset: {_holder(handle)}",
-                hint="wait for it (`m3leo-prep status DATASET`) or stop it, then run the same command again",
+                hint="wait for it or stop it, then run the same command again",
                 where=str(path),
             ) from None
         os.ftruncate(handle, 0)

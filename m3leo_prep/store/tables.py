@@ -55,7 +55,7 @@ def read_table(blobs: Blobs, name: str, columns: Sequence[str] | None = None) ->
         return pq.read_table(pa.BufferReader(data), columns=None if columns is None else list(columns))
     except (pa.ArrowException, OSError) as error:
         raise StoreError(
-            f"this table cannot be read: {error}", hint="run `finalize`, or pull it again", where=name
+            f"this table cannot be read: {error}", hint="run `build` again, or pull it again", where=name
         ) from error
 
 

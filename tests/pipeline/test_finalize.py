@@ -17,7 +17,8 @@ import yaml
 from m3leo_prep.core.grid import Grid
 from m3leo_prep.core.recipe import parse_recipe
 from m3leo_prep.pipeline.build import build
-from m3leo_prep.pipeline.finalize import finalize, manifest_digest
+from m3leo_prep.pipeline.finalize import finalize
+from m3leo_prep.pipeline.manifest import manifest_digest
 from m3leo_prep.pipeline.plan import make_plan
 from m3leo_prep.pipeline.state import DatasetFolder
 from m3leo_prep.runners.threads import Threads

@@ -124,7 +124,7 @@ def test_findings_become_an_error_that_teaches(copy: Path) -> None:
 
 def _forge(copy: Path, name: str) -> None:
     from m3leo_prep.blobs.local import LocalBlobs
-    from m3leo_prep.pipeline.finalize import manifest_digest
+    from m3leo_prep.pipeline.manifest import manifest_digest
     from m3leo_prep.store.shard import sha256_of
 
     manifest = json.loads((copy / "manifest.json").read_text())

@@ -1,0 +1,135 @@
+"""What the ledger keeps per chip: filled while a unit is built, stitched together when the dataset is closed."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from m3leo_prep.core.layer import Layer
+from m3leo_prep.core.plan import LayerPlan, Plan
+from m3leo_prep.core.raster import Kind
+from m3leo_prep.core.reasons import Reason
+from m3leo_prep.ops import summary
+from m3leo_prep.pipeline.task import make_task
+from m3leo_prep.store.ledger import Record, ShardFile
+
+NO_TIME = np.iinfo(np.int64).min
+"""Companion time of a chip without dated acquisition (NaT)."""
+
+
+@dataclass(slots=True)
+class UnitRows:
+    """What the ledger keeps per chip of the unit."""
+
+    reason: dict[str, NDArray[np.uint8]]
+    valid: dict[str, NDArray[np.uint8]]
+    moments: dict[str, NDArray[np.float64]]
+    classes: dict[str, NDArray[np.int64]]
+    altered: dict[str, NDArray[np.int64]]
+    """(chip, slot, band, 2): pixels out of range, pixels floored."""
+    times: NDArray[np.int64]
+    """(chip, slot, 3): first, mean and last acquisition, ns since 1970 UTC."""
+    used: list[list[list[str]]]
+    """Per chip and slot, item ids."""
+    acquisitions: NDArray[np.uint16]
+    """(chip, slot) acquisitions used."""
+    damaged: list[str] = field(default_factory=list)
+    operations: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def empty(cls, layer: Layer, chips: int, slots: int) -> UnitRows:
+        """Return rows of a unit in which nothing is built yet."""
+
+        def full(shape: tuple[int, ...], value: Any, dtype: Any) -> dict[str, NDArray[Any]]:
+            return {a.variable.name: np.full((chips, slots, a.n_bands, *shape), value, dtype) for a in layer.arrays}
+
+        classes = {
+            a.variable.name: np.zeros((chips, slots, a.n_bands, 256), np.int64)
+            for a in layer.arrays
+            if a.variable.kind is Kind.CLASSES
+        }
+        return cls(
+            reason=full((), Reason.NOT_BUILT, np.uint8),
+            valid=full((), 255, np.uint8),
+            moments=full((len(summary.MOMENTS),), np.nan, np.float64),
+            classes=classes,
+            altered=full((2,), 0, np.int64),
+            times=np.full((chips, slots, 3), NO_TIME, np.int64),
+            used=[[[] for _ in range(slots)] for _ in range(chips)],
+            acquisitions=np.zeros((chips, slots), np.uint16),
+        )
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return everything that is an array, by ledger name."""
+        named: dict[str, NDArray[Any]] = {"times": self.times, "acquisitions": self.acquisitions}
+        for part in ("reason", "valid", "moments", "classes", "altered"):
+            for name, values in getattr(self, part).items():
+                named[f"{part}.{name}"] = values
+        return named
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRows:
+    """A finished layer's ledger, stitched together in row order."""
+
+    plan: LayerPlan
+    arrays: dict[str, NDArray[Any]]
+    """By ledger name, (chip, slot, ...)."""
+    items: list[list[list[int]]]
+    """Per chip and slot, indices into ``plan.items``."""
+    shards: tuple[ShardFile, ...]
+    retryable: int
+    operations: dict[str, str]
+    """Coordinate operation by ``source CRS -> zone``."""
+
+    def described(self) -> Layer:
+        """Return the layer with what is known only after reading."""
+        return replace(
+            self.plan.layer, attributes=dict(self.plan.layer.attributes) | {"coordinate_operation": self.operations}
+        )
+
+
+def stitch(plan: Plan, layer: LayerPlan, records: dict[str, Record], current: AbstractSet[str]) -> LayerRows | None:
+    """Return a layer's rows, or None while any of its units is missing or made of something else."""
+    n, slots = len(plan.cells), len(layer.layer.slots)
+    rank = {item.id: i for i, item in enumerate(layer.items)}
+    arrays: dict[str, NDArray[Any]] = {}
+    used: list[list[list[int]]] = [[[] for _ in range(slots)] for _ in range(n)]
+    shards: list[ShardFile] = []
+    operations: dict[str, str] = {}
+    retryable = 0
+    for unit in layer.units(n):
+        record = records.get(unit.id)
+        if record is None:
+            return None
+        if unit.id not in current:
+            cells = plan.cells[unit.first_row : unit.last_row]
+            if record.digest != make_task(cells, layer, unit, None).digest:
+                return None
+        loaded = dict(record.arrays)
+        names = [rank[name] for name in record.info["items"]]
+        flat, counts = iter(loaded.pop("used").tolist()), loaded.pop("used_count")
+        loaded.pop("chip_digests")
+        rows = np.s_[unit.first_row : unit.last_row, unit.first_slot : unit.last_slot]
+        for chip, row in enumerate(range(unit.first_row, unit.last_row)):
+            for position, slot in enumerate(range(unit.first_slot, unit.last_slot)):
+                used[row][slot] = sorted(names[next(flat)] for _ in range(int(counts[chip, position])))
+        for name, values in loaded.items():
+            if name not in arrays:
+                arrays[name] = np.empty((n, slots, *values.shape[2:]), values.dtype)
+            arrays[name][rows] = values
+        shards.extend(record.shards)
+        operations |= record.info["operations"]
+        retryable += record.retryable
+    return LayerRows(layer, arrays, used, tuple(shards), retryable, dict(sorted(operations.items())))
+
+
+def percent(n: NDArray[np.integer[Any]], total: int) -> NDArray[np.uint8]:
+    """Return whole percent, 100 only if all and 0 only if none."""
+    share = np.floor(100 * n / total)
+    share = np.where((n > 0) & (share < 1), 1, share)
+    return share.astype(np.uint8)
