@@ -122,7 +122,8 @@ class Raster:
     variable: str
     """Name of the variable; its bands are all there, in order."""
     masked: NDArray[np.bool_] | None = None
-    """(y, x), True where the sensor looked but the pixel was discarded (cloud, shadow, layover)."""
+    """True where the sensor looked but the pixel was discarded (cloud, shadow, layover): (y, x), or (band, y, x) where
+    the item holds only some of the bands."""
     components: NDArray[np.int32] | None = None
     """(y, x) connected-component labels of unwrapped phase; no other kind has them."""
 
@@ -133,12 +134,17 @@ class Raster:
         if self.data.shape[1:] != tuple(self.geobox.shape):
             msg = f"data {self.data.shape} does not fit its geobox {tuple(self.geobox.shape)}"
             raise ValueError(msg)
-        if self.masked is not None and self.masked.shape != self.data.shape[1:]:
-            msg = f"masked {self.masked.shape} must be (y, x) = {self.data.shape[1:]}"
+        if self.masked is not None and self.masked.shape not in {self.data.shape, self.data.shape[1:]}:
+            msg = f"masked {self.masked.shape} must be (y, x) = {self.data.shape[1:]} or as data {self.data.shape}"
             raise ValueError(msg)
         if self.components is not None and self.components.shape != self.data.shape[1:]:
             msg = f"components {self.components.shape} must be (y, x) = {self.data.shape[1:]}"
             raise ValueError(msg)
+
+    @property
+    def observed(self) -> NDArray[np.bool_]:
+        """(band, y, x), True where the sensor looked, whether or not the pixel may be used."""
+        return self.valid if self.masked is None else self.valid | self.masked
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,14 +80,14 @@ def _paste(tiles: Sequence[Raster]) -> Raster:
     valid = np.zeros(data.shape, bool)
     masked: NDArray[Any] | None = None
     if any(tile.masked is not None for tile in tiles):
-        masked = np.zeros(data.shape[1:], bool)
+        masked = np.zeros(data.shape, bool)
     for tile, (row, col, rows, cols) in zip(tiles, places, strict=True):
         at = np.s_[row - top : row - top + rows, col - left : col - left + cols]
         new = tile.valid & ~valid[:, *at]
         np.copyto(data[:, *at], tile.data, where=new)
         valid[:, *at] |= new
         if masked is not None and tile.masked is not None:
-            masked[at] |= tile.masked
+            masked[:, *at] |= tile.masked
     affine = first.geobox.affine @ first.geobox.affine.translation(left, top)
     geobox = GeoBox((height, width), affine, first.geobox.crs)
     return replace(first, data=data, valid=valid, masked=masked, geobox=geobox)

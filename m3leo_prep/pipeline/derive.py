@@ -180,7 +180,7 @@ def _align(raster: Raster, array: Array, geobox: GeoBox) -> Look:
     observed = valid
     if raster.masked is not None:
         # What is valid was observed too, even where the kernel finds too few valid neighbours.
-        flag = np.asarray(raster.masked[None] | raster.valid.any(axis=0, keepdims=True))
+        flag = raster.observed
         seen, inside = warp(flag.astype(np.uint8), np.ones_like(flag), raster.geobox, geobox, Method.nearest)
         observed = valid | (inside & (seen > 0))
     return Look(values, valid, observed)

@@ -113,7 +113,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
         hint = "run `build`, or give the folder that holds manifest.json"
         raise StoreError("no finished dataset here", where=str(path), hint=hint) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise StoreError("this is not a manifest", where=str(file), hint="run `build` again, or pull it again") from error
+        raise StoreError(
+            "this is not a manifest", where=str(file), hint="run `build` again, or pull it again"
+        ) from error
     if major > int(FORMAT_VERSION.split(".", maxsplit=1)[0]):
         raise StoreError(
             f"the dataset has format version {manifest['format_version']}, newer than the {FORMAT_VERSION} known here",

@@ -228,7 +228,7 @@ def test_every_unit_hole_pattern_is_told(built: Path) -> None:
     share = np.isfinite(ds.backscatter.values).mean(axis=(3, 4))
     assert np.array_equal(ds.backscatter_valid.values == 100, share == 1)
     assert np.array_equal(ds.backscatter_valid.values == 0, share == 0)
-    assert set(np.unique(ds.backscatter_reason.values)) <= {0, 1, 2, 4}  # 4: all that was seen lies in layover
+    assert set(np.unique(ds.backscatter_reason.values)) <= {0, 1, 2}
 
 
 def test_datatree_opens_without_a_warning(built: Path) -> None:

@@ -150,6 +150,23 @@ def test_what_was_seen_but_masked_is_not_uncovered() -> None:
     assert look.observed.all()
 
 
+def test_a_band_that_an_item_does_not_hold_was_not_observed() -> None:
+    """Ascending passes have no descending bands, whatever lies in layover."""
+    variable = Variable("v", Kind.POWER, ("asc", "desc"))
+    array = Array(variable, default_encoding(variable), "nearest", "mean", 2)
+    two = Layer("a", "input", 10.0, 8, (STATIC,), (array,), 64, 1, 1)
+    one = tile(1.0, "a", day=1)
+    data = np.concatenate([one.data] * 2)
+    masked = np.zeros(data.shape, bool)
+    masked[0, :, :9] = True
+    valid = np.stack([one.valid[0] & ~masked[0], np.zeros_like(one.valid[0])])
+    raster = Raster(data, valid, one.geobox, one.item, "v", masked)
+    look = derive(Shelf((raster,)), two, [one.item], CHIP, STATIC).looks["v"]
+    assert look is not None
+    assert look.observed[0].all()
+    assert not look.observed[1].any()
+
+
 def test_a_source_may_say_that_there_is_nothing() -> None:
     class Empty(Shelf):
         def read(self, items: Sequence[Item], geobox: GeoBox, slot: object) -> Iterator[Raster]:

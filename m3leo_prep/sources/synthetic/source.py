@@ -209,6 +209,8 @@ class Synthetic:
         variable = self.describe().variables[0]
         taken, present = _ordered(data, names, variable.bands)
         every = valid[None] & present[:, None, None]
+        if masked is not None:
+            masked = masked[None] & present[:, None, None]
         return Raster(taken, every, view.grid.geobox(view.window), item, variable.name, masked)
 
     def _look(
