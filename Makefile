@@ -53,7 +53,7 @@ lint: $(VENV)/.dev  ## The same without the tests.
 	$(BIN)/lint-imports
 
 test: $(VENV)/.dev  ## Run the tests; narrow them with PYTEST="-k grid".
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST)
 
 docs: $(VENV)/.dev  ## Build the documentation into site/.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
