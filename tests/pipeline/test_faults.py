@@ -166,6 +166,8 @@ def test_a_provider_that_is_down_leaves_holes_that_the_next_run_fills(faulty, tm
     assert (ds.v_reason[:, 0] == Reason.PROVIDER_ERROR).all()
     assert np.isnan(ds.v[:, 0]).all()
     assert (ds.v_reason[:, 1] == Reason.OK).all()
+    (tmp_path / "wrong" / "item1").unlink()
+    assert verify(tmp_path / "d", sample=40).ok, "a hole that the next build fills is no fault of the dataset"
     again, ds = faulty()
     assert again.retryable == 0
     assert (ds.v[:, 0] == 1.5).all()
