@@ -34,8 +34,8 @@ class Derived:
     """By id, each item that gave pixels, with (rows, columns) of the chips it gave pixels to."""
     damaged: list[str] = field(default_factory=list)
     """Messages of items that could not be read."""
-    operations: dict[str, str] = field(default_factory=dict)
-    """Coordinate operation by ``source CRS -> zone``, where the two differ."""
+    operations: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """By item id, ``source CRS -> zone`` and the coordinate operation, where the two CRSs differ."""
 
 
 def derive(
@@ -72,7 +72,8 @@ def derive(
                 own = piece.raster.geobox.crs == geobox.crs
                 if not own:
                     pair = f"{_name(piece.raster.geobox)} -> {_name(geobox)}"
-                    result.operations[pair] = coordinate_operation(piece.raster.geobox.crs, geobox.crs)
+                    operation = coordinate_operation(piece.raster.geobox.crs, geobox.crs)
+                    result.operations |= {tile.item.id: (pair, operation) for tile in piece.tiles}
                 shown = (mosaics.get(name) or passes[name]).add(_align(piece.raster, array, geobox), own=own)
                 _note_used(result, piece, shown, geobox, layer.size)
         for name, mosaic in passes.items():

@@ -69,7 +69,7 @@ class UnitBuilder:
         info = {
             "items": names,
             "damaged": sorted(set(rows.damaged)),
-            "operations": rows.operations,
+            "operations": dict(sorted(rows.operations.items())),
             "rows": [self._task.unit.first_row, self._task.unit.last_row],
         }
         return Record(self._task.unit.id, self._task.digest, shards, retryable, arrays, info)
@@ -90,7 +90,6 @@ class UnitBuilder:
                 return self._hole(window, slot_index, Reason.PROVIDER_ERROR, error)
             raise
         self._rows.damaged.extend(derived.damaged)
-        self._rows.operations |= derived.operations
         for chip, down, right in window.places():
             self._keep(derived, chip, slot_index, down, right)
         return None
@@ -187,6 +186,7 @@ class UnitBuilder:
         used = [item for item, chips in derived.used.values() if chips[down, right]]
         rows = self._rows
         rows.used[chip][slot_index] = [item.id for item in used]
+        rows.operations |= dict(derived.operations[item.id] for item in used if item.id in derived.operations)
         rows.acquisitions[chip, slot_index] = len({item.acquisition or item.id for item in used})
         stamps = sorted({round(item.datetime.timestamp() * 1e6) * 1000 for item in used if item.datetime})
         if stamps:
