@@ -97,7 +97,7 @@ def test_unknown_names_are_refused(dataset, ask, message):
 
 
 def test_what_is_no_dataset_is_refused(made, tmp_path):
-    with pytest.raises(StoreError, match=r"(?s)no finished dataset here.*finalize"):
+    with pytest.raises(StoreError, match=r"(?s)no finished dataset here.*run `build`"):
         Dataset(tmp_path / "nothing")
     with pytest.raises(StoreError, match="no finished dataset here"):
         Dataset(made.path / "manifest.json")
