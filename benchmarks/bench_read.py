@@ -91,9 +91,9 @@ def run(size: int = 448) -> dict[str, dict[str, float]]:
             for row in order[:8]:
                 np.testing.assert_array_equal(reader.read(stored, array, row), plain[row])
             ours = rate(lambda row: reader.read(stored, array, row), order)  # noqa: B023  called before the next round
-            theirs = rate(lambda row: plain[row], order)  # noqa: B023
-            physical = rate(lambda row: array.physical(reader.read(stored, array, row)), order)  # noqa: B023
-            one = rate(lambda row: reader.read(stored, array, row, (0,), (0,)), order)  # noqa: B023
+            theirs = rate(lambda row: plain[row], order)  # noqa: B023  as above
+            physical = rate(lambda row: array.physical(reader.read(stored, array, row)), order)  # noqa: B023  as above
+            one = rate(lambda row: reader.read(stored, array, row, (0,), (0,)), order)  # noqa: B023  as above
             result[name] = {
                 "codes_chips_per_s": round(ours, 1),
                 "zarr_python_chips_per_s": round(theirs, 1),
