@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any, Literal, get_args
 
 import yaml
@@ -117,6 +118,13 @@ class SplitsModel(_Strict):
     regions: dict[str, str] | None = None
 
 
+class AdminModel(_Strict):
+    """Administrative units: a file of polygons, and the column that names them."""
+
+    path: str
+    id: str
+
+
 class Recipe(_Strict):
     """A validated recipe."""
 
@@ -125,6 +133,8 @@ class Recipe(_Strict):
     grid: GridModel = GridModel()
     layers: dict[str, LayerModel] = Field(min_length=1)
     splits: SplitsModel = SplitsModel()
+    admin: AdminModel | None = None
+    """What ``--sample N --by admin`` spreads over."""
 
     def resolved(self) -> dict[str, Any]:
         """Return the recipe with every default written out, as plain YAML values."""
@@ -193,29 +203,48 @@ def _walk(node: Any, path: tuple[str | int, ...], lines: dict[tuple[str | int, .
 
 def _explain(error: ValidationError, lines: Mapping[tuple[str | int, ...], int], where: str) -> ConfigError:
     """Return the first finding of pydantic as a message for a person."""
-    first = error.errors()[0]
+    errors = error.errors()
+    # A misspelt key is also a missing one: the key that is there says more.
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     path = tuple(first["loc"])
     known = path
     while known and known not in lines:
         known = known[:-1]
     at = f"{where}, line {lines[known]}" if known in lines else where
-    key = ".".join(str(part) for part in path)
+    # Below a value that was given, pydantic names the alternatives of its type: no words of the recipe.
+    key = ".".join(str(part) for part in (path if first["type"] in {"missing", "extra_forbidden"} else known or path))
+    words = [_words(e) for e in errors if e["type"] == "literal_error" and e["loc"][: len(known)] == known]
     match first["type"]:
+        case "float_parsing" | "float_type" if words:
+            wanted = " or ".join(f"'{word}'" for word in words[0])
+            hint = near(str(first["input"]), words[0])
+            return ConfigError(
+                f"{key}: {first['input']!r} is neither a number nor {wanted}",
+                where=at,
+                hint=hint if hint.startswith("did") else "",
+            )
         case "extra_forbidden":
             return ConfigError(f"unknown key '{key}'", where=at, hint=near(str(path[-1]), _fields(path)))
         case "missing":
-            return ConfigError(f"the key '{key}' is missing", where=at)
+            beside = [str(line[-1]) for line in lines if line[:-1] == path[:-1]]
+            close = get_close_matches(str(path[-1]), beside, n=1)
+            hint = f"is '{close[0]}' meant to be '{path[-1]}'?" if close else ""
+            return ConfigError(f"the key '{key}' is missing", where=at, hint=hint)
         case "literal_error":
-            choices = [c.strip(" '") for c in str(first["ctx"]["expected"]).replace(" or ", ",").split(",")]
-            return ConfigError(
-                f"{key}: {first['input']!r} is not known", where=at, hint=near(str(first["input"]), choices)
-            )
+            hint = near(str(first["input"]), _words(first))
+            return ConfigError(f"{key}: {first['input']!r} is not known", where=at, hint=hint)
         case _:
-            return ConfigError(f"{key}: {first['msg']} (found {first['input']!r})", where=at)
+            said = first["msg"].removeprefix("Value error, ")
+            return ConfigError(f"{key}: {said} (found {first['input']!r})", where=at)
+
+
+def _words(literal_error: Mapping[str, Any]) -> list[str]:
+    """Return the words that pydantic says would have been right."""
+    return [c.strip(" '") for c in str(literal_error["ctx"]["expected"]).replace(" or ", ",").split(",")]
 
 
 def _fields(path: tuple[str | int, ...]) -> Iterable[str]:
-    models: dict[str | int, type[BaseModel]] = {"grid": GridModel, "splits": SplitsModel}
+    models: dict[str | int, type[BaseModel]] = {"grid": GridModel, "splits": SplitsModel, "admin": AdminModel}
     if len(path) == 1:
         return Recipe.model_fields
     model = models.get(path[0])

@@ -1,4 +1,4 @@
-"""Cutting a unit's chips into windows: aligned blocks of the zone, never the unit's bounding box."""
+"""Cutting a unit's chips into windows: aligned blocks of the zone, well filled, never the unit's bounding box."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from m3leo_prep.core.grid import Cells
 
 EDGE = 8
 """Cells along the side of the largest window."""
+MAX_SPARE = 1.15
+"""Cells of a window for each chip in it, at most: with the margin around it, less than 1.2 of what is kept is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +60,18 @@ class Window:
 
 
 def cut(cells: Cells, index: NDArray[np.int64], edge: int = EDGE) -> list[Window]:
-    """Return the windows of ``cells`` (whose positions in the unit are ``index``), in order of first chip."""
+    """Return the windows of ``cells`` (whose positions in the unit are ``index``), in order of first chip.
+
+    Windows are aligned blocks of ``edge`` cells, cropped to the chips that are there. A block in which too much lies
+    between the chips is cut into its quarters, and so on, so that little more is read than is kept.
+    """
     keys = np.stack([cells.epsg, cells.col // edge, cells.row // edge])
     _, first, inverse = np.unique(keys, axis=1, return_index=True, return_inverse=True)
     inverse = inverse.reshape(-1)
-    windows = []
+    windows: list[Window] = []
     for block in np.argsort(first):
         members = np.flatnonzero(inverse == block)
-        windows.append(Window(cells[members], index[members], edge))
-    return windows
+        window = Window(cells[members], index[members], edge)
+        rows, cols = window.shape
+        windows += [window] if rows * cols <= MAX_SPARE * len(window) else window.split()
+    return sorted(windows, key=lambda window: int(window.index[0]))

@@ -1,0 +1,1 @@
+"""Which of an area's chips are built."""
