@@ -21,7 +21,7 @@ from m3leo_prep.ops._operation import coordinate_operation
 if TYPE_CHECKING:
     from types import ModuleType
 
-__all__ = ["BSPLINE_NOISE_GAIN", "VERSIONS", "Method", "coordinate_operation", "warp"]
+__all__ = ["BSPLINE_NOISE_GAIN", "VERSIONS", "Method", "coordinate_operation", "is_coarse", "warp"]
 
 BSPLINE_NOISE_GAIN = ((23**2 + 1) ** 2 / 1152**2, 0.25)
 """Variance of white noise after / before ``bspline`` at equal pitch: at worst and best between pixel centres
@@ -126,13 +126,18 @@ def warp(
     if method in {Method.mode, Method.bitor}:
         return _codes(data, valid, mesh, method, min_weight)
     labels = None if components is None else np.require(components[rows, cols], np.int64, ["C", "W"])
-    coarse = _mesh.pitch_metres(dst) >= _COARSE * _mesh.pitch_metres(src)
+    coarse = is_coarse(src, dst)
     if method in {Method.complex, Method.angle}:
         out, ok = _direction(data, valid, mesh, method, coarse=coarse, min_weight=min_weight)
     else:
         source = np.where(valid, data, np.nan).astype(_work_dtype(data.dtype), copy=False)
         out, ok = _floats(source, mesh, method, labels, coarse=coarse, min_weight=min_weight)
     return out.astype(out_dtype, copy=False), ok
+
+
+def is_coarse(src: GeoBox, dst: GeoBox) -> bool:
+    """Return whether phases and angles are averaged over the target pixel instead of interpolated."""
+    return _mesh.pitch_metres(dst) >= _COARSE * _mesh.pitch_metres(src)
 
 
 def _check(
