@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from m3leo_prep.core.encoding import decode
 from m3leo_prep.core.errors import ConfigError, StoreError
-from m3leo_prep.core.plan import FORMAT_VERSION
+from m3leo_prep.core.format import FORMAT_VERSION
 from m3leo_prep.core.raster import Slot
 from m3leo_prep.core.text import near
 
@@ -109,10 +109,11 @@ def read_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(file.read_bytes())
         major = int(str(manifest["format_version"]).split(".", maxsplit=1)[0])
+        manifest["layers"].items()
     except (FileNotFoundError, NotADirectoryError) as error:
         hint = "run `build`, or give the folder that holds manifest.json"
         raise StoreError("no finished dataset here", where=str(path), hint=hint) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(
             "this is not a manifest", where=str(file), hint="run `build` again, or pull it again"
         ) from error

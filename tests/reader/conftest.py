@@ -148,6 +148,8 @@ def write_dataset(path, layers, *, n_chips=N_CHIPS, seed=1, missing=0.3, split=N
             "epsg": columns.epsg,
             "x0": columns.x0,
             "y0": columns.y0,
+            "lon": np.arange(n_chips) + 0.05,
+            "lat": np.full(n_chips, 50.05),
             "split": pa.nulls(n_chips, pa.string()) if split is None else pa.array(split, pa.string()),
         }
         | valid_columns,
