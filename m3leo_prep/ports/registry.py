@@ -20,7 +20,8 @@ from m3leo_prep.ports.source import Source
 GROUP = "m3leo_prep.sources"
 """Entry-point group; a package adds a source with one line of its pyproject."""
 
-_METHODS = ("describe", "find", "read")
+METHODS = ("describe", "find", "read")
+"""What a source has."""
 _loading = Lock()
 
 
@@ -57,17 +58,38 @@ def load_source(name: str, options: Mapping[str, Any], *, base: Path | None = No
 
 def source_class(name: str, *, base: Path | None = None) -> type[Source]:
     """Return the class behind ``name`` without building it; see ``load_source``."""
-    path, colon, attribute = name.rpartition(":")
-    if colon and path.endswith(".py"):
-        found = _from_file((base or Path()) / path, attribute)
-    else:
-        found = _from_entry_point(name)
-    missing = [method for method in _METHODS if not callable(getattr(found, method, None))]
+    path, attribute = _file(name)
+    found = _from_file((base or Path()) / path, attribute) if path else _from_entry_point(name)
+    missing = [method for method in METHODS if not callable(getattr(found, method, None))]
     if not isinstance(found, type) or missing:
         lacks = f"lacks {', '.join(missing)}" if isinstance(found, type) else "is not a class"
         hint = "a source has describe(), find() and read(); see docs/guides/add-a-source.md"
         raise ConfigError(f"'{name}' is not a source: it {lacks}", hint=hint)
     return found
+
+
+def source_code(name: str, base: Path) -> str:
+    """Return the SHA-256 of the file that ``name`` says; nothing for an installed source.
+
+    Raises:
+        ConfigError: no such file.
+    """
+    path, _ = _file(name)
+    return hashlib.sha256(_read((base / path).resolve())).hexdigest() if path else ""
+
+
+def classes_in(path: Path) -> list[str]:
+    """Return the names of the public classes in a file that have a source's methods, in the order they stand there."""
+    module = _module(path)
+    return [
+        name
+        for name, value in vars(module).items()
+        if isinstance(value, type)
+        and value.__module__ == module.__name__
+        and not name.startswith("_")
+        and all(callable(getattr(value, method, None)) for method in METHODS)
+        and not getattr(value, "_is_protocol", False)
+    ]
 
 
 def option_names(source: type[Source]) -> list[str]:
@@ -83,7 +105,7 @@ def _check_options(name: str, source: type[Source], options: Mapping[str, Any]) 
     if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
         for option in options:
             if option not in valid:
-                close = near(option, valid)
+                close = near(option, [*valid, *_layer_keys()])
                 hint = f"{close} {_valid(source)}" if close.startswith("did") else _valid(source)
                 raise ConfigError(f"unknown option '{option}'", where=where, hint=hint)
     needed = [p.name for p in parameters if p.name in valid and p.default is inspect.Parameter.empty]
@@ -92,9 +114,22 @@ def _check_options(name: str, source: type[Source], options: Mapping[str, Any]) 
         raise ConfigError(f"needs {', '.join(absent)}", where=where, hint=_valid(source))
 
 
+def _layer_keys() -> list[str]:
+    """Return the keys that any layer of a recipe has: a misspelt one arrives here, as an option of the source."""
+    from m3leo_prep.core.recipe import LayerModel
+
+    return list(LayerModel.model_fields)
+
+
 def _valid(source: type[Source]) -> str:
     names = option_names(source)
     return f"options are: {', '.join(names)}" if names else "it takes no options"
+
+
+def _file(name: str) -> tuple[str, str]:
+    """Return path and class of ``./my_source.py:MySource``; two empty texts for the name of an installed source."""
+    path, colon, attribute = name.rpartition(":")
+    return (path, attribute) if colon and path.endswith(".py") else ("", "")
 
 
 def _installed(name: str) -> EntryPoint | None:
@@ -139,15 +174,19 @@ def _from_file(path: Path, attribute: str) -> Any:
     return getattr(module, attribute)
 
 
-def _module(path: Path) -> ModuleType:
-    """Return the module of a file, loaded once per content, under a name that other processes give it too."""
-    path = path.resolve()
+def _read(path: Path) -> bytes:
     try:
-        code = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         others = [f"./{other.name}" for other in sorted(path.parent.glob("*.py"))]
         hint = near(f"./{path.name}", others) or "the path is relative to the recipe's folder"
         raise ConfigError(f"no source file {path}: {error.strerror}", hint=hint) from error
+
+
+def _module(path: Path) -> ModuleType:
+    """Return the module of a file, loaded once per content, under a name that other processes give it too."""
+    path = path.resolve()
+    code = _read(path)
     digest = hashlib.sha256(str(path).encode() + b"\0" + code).hexdigest()[:16]
     name = f"m3leo_prep_user_{path.stem}_{digest}"
     with _loading:

@@ -45,5 +45,22 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class Probing(Protocol):
+    """A source that can tell at once whether it works: an optional ability, asked for by ``doctor``."""
+
+    def probe(self) -> str:
+        """Return one line for a person, such as ``logged in as jane`` or ``12 files in rasters/``.
+
+        At most one tiny request: enough to see that the login holds and the provider answers. No secret is told.
+
+        Raises:
+            CredentialsError: no or refused login; the hint is the step.
+            MissingDependency: a package is missing; the hint is the install line.
+            SourceError: the provider does not answer, or the files are not there.
+        """
+        ...
+
+
 READ_MARGIN = 4
 """Pixels of margin that ``Source.read`` returns around the target, enough for every kernel."""

@@ -178,6 +178,15 @@ class Local:
             citation=self.citation,
         )
 
+    def probe(self) -> str:
+        """Return how many scenes there are, after a look into the first.
+
+        Raises:
+            ConfigError: nothing there, or not what the options say.
+        """
+        self.describe()
+        return f"{len(self._scenes()):,} scenes in {self.path}"
+
     def find(self, area: BaseGeometry, slots: Sequence[Slot]) -> Iterator[Item]:
         """Yield the scenes (time steps of a NetCDF file each) that meet ``area``, newest first, then by name.
 

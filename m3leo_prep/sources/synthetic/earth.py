@@ -8,20 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from m3leo_prep.core.raster import LegendClass
+from m3leo_prep.sources.synthetic.facts import LEGEND
 from m3leo_prep.sources.synthetic.noise import fractal, hashed, jit, no_state, unit
-
-LEGEND = (
-    LegendClass(10, "Tree cover", "#006400"),
-    LegendClass(20, "Shrubland", "#ffbb22"),
-    LegendClass(30, "Grassland", "#ffff4c"),
-    LegendClass(40, "Cropland", "#f096ff"),
-    LegendClass(50, "Built-up", "#fa0000"),
-    LegendClass(60, "Bare / sparse vegetation", "#b4b4b4"),
-    LegendClass(80, "Permanent water bodies", "#0064c8"),
-    LegendClass(90, "Herbaceous wetland", "#0096a0"),
-)
-"""The codes, names and colours of ESA WorldCover, those that occur here."""
 
 _TREES, _SHRUB, _GRASS, _CROPS, _BUILT, _BARE, _WATER, _WETLAND = (c.code for c in LEGEND)
 _EARTH_M = 40_075_017.0

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from m3leo_prep.sources.synthetic.earth import LEGEND, Ground
+from m3leo_prep.sources.synthetic.earth import Ground
+from m3leo_prep.sources.synthetic.facts import BANDS, LEGEND
 from m3leo_prep.sources.synthetic.noise import fractal, jit, no_state, unit
-
-BANDS = ("blue", "green", "red", "nir", "swir1", "swir2")
 
 _SPECTRA = {  # dormant, then green: reflectance of blue, green, red, nir, swir1, swir2
     10: ((0.025, 0.040, 0.040, 0.160, 0.130, 0.070), (0.020, 0.045, 0.025, 0.340, 0.150, 0.065)),

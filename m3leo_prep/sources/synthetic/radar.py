@@ -9,15 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m3leo_prep.sources.synthetic.earth import Ground
+from m3leo_prep.sources.synthetic.facts import COHERENCE_LOOKS, DELAYS_DAYS, ENL, WAVELENGTH_M
 from m3leo_prep.sources.synthetic.noise import hashed, jit, unit
 
-ENL = 4.4
-"""Equivalent number of looks of an S1 IW GRD-H pixel (ESA, Sentinel-1 product definition)."""
 NOISE_FLOOR = 10.0**-2.5
 """Power of the thermal noise, whose mean is subtracted: over dark water that leaves values below 0."""
-DELAYS_DAYS = (12, 24, 36, 48)
-COHERENCE_LOOKS = 60
-WAVELENGTH_M = 0.05546576
 
 _DB = {  # gamma0 in dB at 38.5 degrees: vv, vh; dB per degree of incidence
     10: (-8.0, -13.5, -0.03),

@@ -1,5 +1,7 @@
 """A deterministic procedural Earth with physics: for demos and tests, no account, no network.
 
+What computes is compiled (numba) and imported where it is used, so that the source can be listed and planned quickly.
+
 Every value is a pure function of place, time and seed. The same ground looks the same from any chip and any
 window, and the truth beneath noise, clouds and speckle can be asked for.
 """
@@ -16,8 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.raster import Item, Kind, LegendClass, Raster, Slot, SourceInfo, Variable
 from m3leo_prep.core.text import near
-from m3leo_prep.sources.synthetic import optics, radar
-from m3leo_prep.sources.synthetic.earth import LEGEND, Ground, ground
+from m3leo_prep.sources.synthetic import facts
 from m3leo_prep.sources.synthetic.items import BOTH, RADAR, View, Wanted, find
 from m3leo_prep.sources.synthetic.passes import number
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
     from m3leo_prep.ports.source import Source
+    from m3leo_prep.sources.synthetic.earth import Ground
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +46,16 @@ class _Product:
 
 
 _STRIP_ROWS = 256
-_PHASE = (("wavelength_m", radar.WAVELENGTH_M), ("sign", "positive towards the sensor"))
+_PHASE = (("wavelength_m", facts.WAVELENGTH_M), ("sign", "positive towards the sensor"))
 _PRODUCTS = {
     "relief": _Product("height", Kind.CONTINUOUS, ("height",), 30.0, "height above sea", "m", is_static=True),
-    "landcover": _Product("landcover", Kind.CLASSES, ("class",), 10.0, "land cover", is_static=True, legend=LEGEND),
+    "landcover": _Product(
+        "landcover", Kind.CLASSES, ("class",), 10.0, "land cover", is_static=True, legend=facts.LEGEND
+    ),
     "s2": _Product(
         "reflectance",
         Kind.REFLECTANCE,
-        optics.BANDS,
+        facts.BANDS,
         10.0,
         "surface reflectance",
         attributes=(("cloud_rule", "synthetic: exact cloud mask"), ("negative_reflectance", "kept")),
@@ -66,16 +70,16 @@ _PRODUCTS = {
             ("backscatter_convention", "gamma0_rtc"),
             ("noise_removed", True),
             ("dem", "synthetic relief"),
-            ("equivalent_looks", radar.ENL),
+            ("equivalent_looks", facts.ENL),
         ),
     ),
     "coherence": _Product(
         "coherence",
         Kind.COHERENCE,
-        tuple(f"coh{days}" for days in radar.DELAYS_DAYS),
+        tuple(f"coh{days}" for days in facts.DELAYS_DAYS),
         80.0,
         "seasonal mean coherence by delay in days",
-        attributes=(("looks", radar.COHERENCE_LOOKS),),
+        attributes=(("looks", facts.COHERENCE_LOOKS),),
     ),
     "phase": _Product("phase", Kind.WRAPPED_PHASE, ("phase",), 80.0, "interferometric phase", "rad", attributes=_PHASE),
     "unwrapped": _Product("phase", Kind.UNWRAPPED_PHASE, ("phase",), 80.0, "unwrapped phase", "rad", attributes=_PHASE),
@@ -166,10 +170,14 @@ class Synthetic:
 
     def truth(self, lon: ArrayLike, lat: ArrayLike) -> Ground:
         """Return height, slope and class at points, exactly; arrays of any one shape."""
+        from m3leo_prep.sources.synthetic.earth import ground
+
         return ground(np.asarray(lon, np.float64), np.asarray(lat, np.float64), self.seed)
 
     def true_power(self, item: Item, lon: ArrayLike, lat: ArrayLike) -> NDArray[np.float64]:
         """Return the expected power (2, ...) of VV and VH in a pass of ``s1``, without speckle and noise."""
+        from m3leo_prep.sources.synthetic import radar
+
         lon, lat = np.atleast_2d(np.asarray(lon, np.float64)), np.atleast_2d(np.asarray(lat, np.float64))
         at = item.properties
         swath = RADAR.swath(int(at["relative_orbit"]), str(at["orbit_direction"]))
@@ -180,9 +188,13 @@ class Synthetic:
 
     def true_coherence(self, item: Item, lon: ArrayLike, lat: ArrayLike) -> NDArray[np.float64]:
         """Return the coherence (delay, ...) of a season, without the estimator's bias and noise."""
+        from m3leo_prep.sources.synthetic import radar
+
         return radar.true_coherence(self.truth(lon, lat), _green(item))
 
     def _raster(self, item: Item, view: View, seen: Ground) -> Raster:
+        from m3leo_prep.sources.synthetic import optics, radar
+
         row0, col0 = view.window.row0, view.window.col0
         noise_seed = number(self.seed, self.product, item.acquisition or item.id) >> 16
         valid, masked = view.inside, None
@@ -217,6 +229,8 @@ class Synthetic:
         self, item: Item, view: View, seen: Ground, noise_seed: int
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Return VV and VH, (2, y, x), and where layover and shadow are; in strips, to need less memory."""
+        from m3leo_prep.sources.synthetic import radar
+
         assert view.across is not None
         data = np.empty((2, *view.lon.shape), np.float32)
         masked = np.empty(view.lon.shape, bool)
@@ -229,6 +243,8 @@ class Synthetic:
         return data, masked
 
     def _phase(self, item: Item, view: View, seen: Ground, noise_seed: int) -> NDArray[np.float32]:
+        from m3leo_prep.sources.synthetic import radar
+
         at = item.properties
         exact = radar.phase(view.lon, view.lat, seen, float(at["perp_baseline"]), int(at["days"]), seed=self.seed)
         coherence = radar.true_coherence(seen, _green(item))[:1]
@@ -272,6 +288,8 @@ def _is_ascending(item: Item) -> bool:
 
 def _green(item: Item) -> float:
     """Return the season at the item's centre, 0 ... 1."""
+    from m3leo_prep.sources.synthetic import optics
+
     assert item.datetime is not None
     middle = item.footprint.bounds[1] / 2 + item.footprint.bounds[3] / 2
     return optics.greenness(middle, item.datetime.timetuple().tm_yday)
