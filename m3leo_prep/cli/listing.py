@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 from m3leo_prep.cli.render import OUT, print_json, print_table
-from m3leo_prep.core.grid import Grid
-from m3leo_prep.pipeline.areas import list_areas, load_area
-from m3leo_prep.pipeline.recipes import load_recipe, recipe_names
-from m3leo_prep.ports.registry import option_names, source_class, source_names
 
 
 def list_sources(*, as_json: bool) -> None:
     """Print the sources, what each is and its options."""
-    rows = []
-    for name in source_names():
-        cls = source_class(name)
-        about = (inspect.getdoc(cls) or "").splitlines()[0]
-        rows.append({"source": name, "about": about, "options": option_names(cls)})
+    from m3leo_prep.ports.listing import list_installed
+
+    found = list_installed()
     if as_json:
-        print_json(rows)
+        print_json(
+            [{"source": s.name, "about": s.about, "options": s.options, "problem": s.problem or None} for s in found]
+        )
         return
-    print_table("", ("source", "about", "options"), [(r["source"], r["about"], ", ".join(r["options"])) for r in rows])
+    rows = [(s.name, f"not usable: {s.problem}" if s.problem else s.about, ", ".join(s.options)) for s in found]
+    print_table("", ("source", "about", "options"), rows)
 
 
 def list_recipes(*, as_json: bool) -> None:
     """Print the shipped recipes."""
+    from m3leo_prep.pipeline.recipes import load_recipe, recipe_names
+
     found: list[dict[str, Any]] = []
     for name in recipe_names():
         recipe, _ = load_recipe(name)
@@ -40,6 +38,8 @@ def list_recipes(*, as_json: bool) -> None:
 
 def list_aois(*, as_json: bool) -> None:
     """Print the shipped areas."""
+    from m3leo_prep.pipeline.shipped import list_areas
+
     rows = [
         {"aoi": a.name, "title": a.title, "area_km2": round(a.area_km2), "chips": a.chips, "licence": a.licence}
         for a in list_areas()
@@ -52,6 +52,9 @@ def list_aois(*, as_json: bool) -> None:
 
 def show_aoi(text: str, *, yes: bool, as_json: bool) -> None:
     """Print what is known of one area."""
+    from m3leo_prep.core.grid import Grid
+    from m3leo_prep.pipeline.areas import load_area
+
     area = load_area(text, yes=yes)
     cells = Grid().cells(area.geometry)
     west, south, east, north = area.geometry.bounds
@@ -72,6 +75,4 @@ def show_aoi(text: str, *, yes: bool, as_json: bool) -> None:
         return
     for key, value in facts.items():
         if value not in ("", []):
-            OUT.print(
-                f"[bold]{key:>9}[/bold]  {f'{value:,}' if isinstance(value, (int, float)) else value}", soft_wrap=True
-            )
+            OUT.print(f"{key:>9}  {f'{value:,}' if isinstance(value, (int, float)) else value}", soft_wrap=True)
