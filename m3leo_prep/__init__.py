@@ -16,19 +16,21 @@ if TYPE_CHECKING:
     from m3leo_prep.api import build, plan
     from m3leo_prep.core.area import Area
     from m3leo_prep.core.recipe import Recipe
+    from m3leo_prep.core.sample import Sample
     from m3leo_prep.pipeline.verify import verify
     from m3leo_prep.reader.chips import ChipDataset
     from m3leo_prep.reader.dataset import Dataset
     from m3leo_prep.reader.views import open_dataset
 
 __version__ = "0.1.0"
-__all__ = ["Area", "ChipDataset", "Dataset", "Recipe", "build", "open_dataset", "plan", "verify"]
+__all__ = ["Area", "ChipDataset", "Dataset", "Recipe", "Sample", "build", "open_dataset", "plan", "verify"]
 
 _HOMES = {
     "Area": "core.area",
     "ChipDataset": "reader.chips",
     "Dataset": "reader.dataset",
     "Recipe": "core.recipe",
+    "Sample": "core.sample",
     "build": "api",
     "open_dataset": "reader.views",
     "plan": "api",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,10 +10,13 @@ from m3leo_prep.core.area import Area
 from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.plan import Plan
 from m3leo_prep.core.recipe import Recipe, parse_recipe
+from m3leo_prep.core.sample import Sample
 from m3leo_prep.pipeline.areas import load_area
 from m3leo_prep.pipeline.plan import make_plan
 from m3leo_prep.pipeline.recipes import load_recipe, recipe_names
 from m3leo_prep.pipeline.state import DatasetFolder
+from m3leo_prep.ports.runner import Runner
+from m3leo_prep.ports.source import Source
 
 if TYPE_CHECKING:
     from m3leo_prep.reader.dataset import Dataset
@@ -23,7 +27,9 @@ def plan(
     recipe: str | Recipe | None = None,
     *,
     out: str | Path | None = None,
+    sample: int | Sample | None = None,
     refresh: bool = False,
+    sources: Mapping[str, Source] | None = None,
     yes: bool = False,
 ) -> Plan:
     """Return what will be built: chips, layers, items, units. Metadata only.
@@ -32,7 +38,10 @@ def plan(
         aoi: name, file, WKT, ``lon,lat,lon,lat`` box, or an ``Area``.
         recipe: shipped name, path of a YAML file, YAML text, or a ``Recipe``.
         out: a dataset folder whose frozen plan is continued.
+        sample: build only so many chips, spread over the area; a ``Sample`` also says by what, and the seed.
         refresh: with ``out``, ask the sources again for what they have.
+        sources: your own sources as objects, by the name that a layer's ``source:`` says. They pickle. What is built
+            is known by an object's class and ``describe().version``: objects whose pixels differ say different ones.
         yes: accept an area of more than 500 000 chips or with far-flung parts.
 
     Raises:
@@ -41,7 +50,8 @@ def plan(
     area = load_area(aoi, yes=yes) if isinstance(aoi, str) else aoi
     chosen, base = _recipe(recipe)
     previous = DatasetFolder(Path(out)).frozen() if out is not None else None
-    return make_plan(chosen, area, base=base, previous=previous, refresh=refresh)
+    drawn = Sample(sample) if isinstance(sample, int) else sample
+    return make_plan(chosen, area, base=base, previous=previous, sample=drawn, refresh=refresh, sources=sources)
 
 
 def _recipe(recipe: str | Recipe | None) -> tuple[Recipe, Path]:
@@ -54,7 +64,14 @@ def _recipe(recipe: str | Recipe | None) -> tuple[Recipe, Path]:
     return load_recipe(recipe)
 
 
-def build(plan: Plan, out: str | Path, *, workers: int | None = None, layers: list[str] | None = None) -> Dataset:
+def build(
+    plan: Plan,
+    out: str | Path,
+    *,
+    workers: int | None = None,
+    layers: list[str] | None = None,
+    runner: Runner | None = None,
+) -> Dataset:
     """Build what is not done yet, close the dataset, and return it.
 
     Args:
@@ -62,6 +79,7 @@ def build(plan: Plan, out: str | Path, *, workers: int | None = None, layers: li
         out: folder; an earlier state of the same dataset is resumed or grown.
         workers: threads (default: one per core, as far as memory goes).
         layers: build only these now.
+        runner: how units are run instead of in threads: ``Processes`` or ``Dask`` of ``m3leo_prep.runners``.
 
     Raises:
         PrepError: see the error tree in ``m3leo_prep.core.errors``.
@@ -71,5 +89,5 @@ def build(plan: Plan, out: str | Path, *, workers: int | None = None, layers: li
     from m3leo_prep.reader.dataset import Dataset
     from m3leo_prep.runners.threads import Threads
 
-    run(plan, Path(out), runner=Threads(workers or default_workers()), layers=layers)
+    run(plan, Path(out), runner=runner or Threads(workers or default_workers()), layers=layers)
     return Dataset(Path(out))

@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("rasterio", "numba", "geopandas", "torch", "dask", "xarray", "pandas", "zarr", "matplotlib")
 NOT_IN_BARE_INSTALL = ("rasterio", "numba", "geopandas", "torch", "dask", "h5py", "h5netcdf", "scipy", "matplotlib")
 TENSORS = "m3leo_prep.reader.chips"
+PICTURES = "m3leo_prep.reader.picture.page"
 
 LOADED = """
 import sys
@@ -62,13 +63,18 @@ def test_the_check_of_loaded_modules_can_fail() -> None:
     "package", [m3leo_prep.core, m3leo_prep.store, m3leo_prep.blobs, m3leo_prep.ports, m3leo_prep.reader]
 )
 def test_every_module_of_the_reading_side_imports_in_a_bare_install(package: ModuleType) -> None:
-    needed = ", ".join(name for name in modules(package) if name != TENSORS)
+    needed = ", ".join(name for name in modules(package) if name not in {TENSORS, PICTURES})
     run_python(BLOCKED.format(blocked=NOT_IN_BARE_INSTALL, module=needed))
 
 
 def test_tensors_need_torch_and_nothing_else() -> None:
     blocked = [name for name in NOT_IN_BARE_INSTALL if name != "torch"]
     run_python(BLOCKED.format(blocked=blocked, module=TENSORS))
+
+
+def test_pictures_need_matplotlib_and_nothing_else() -> None:
+    blocked = [name for name in NOT_IN_BARE_INSTALL if name != "matplotlib"]
+    run_python(BLOCKED.format(blocked=blocked, module=PICTURES))
 
 
 def test_without_torch_the_message_has_the_install_line() -> None:

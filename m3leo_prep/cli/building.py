@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,19 @@ from typing import Any
 import typer
 
 from m3leo_prep.cli.render import ERR, print_json, print_table, progress, size
+from m3leo_prep.cli.watching import Following, Notifier, stoppable
 from m3leo_prep.core.errors import EXIT_INCOMPLETE, ConfigError
-from m3leo_prep.core.plan import Plan, Unit
+from m3leo_prep.core.plan import Plan
 from m3leo_prep.core.recipe import Recipe
+from m3leo_prep.core.sample import Sample
 from m3leo_prep.core.text import near
 from m3leo_prep.pipeline.areas import load_area
+from m3leo_prep.pipeline.build import BuildResult, OnQuota
+from m3leo_prep.pipeline.parts import Part, share
 from m3leo_prep.pipeline.plan import make_plan
 from m3leo_prep.pipeline.recipes import load_recipe, recipe_names
 from m3leo_prep.pipeline.state import DatasetFolder
+from m3leo_prep.pipeline.todo import Forecast
 from m3leo_prep.ports.runner import Runner
 
 ASK_ABOVE = 10 * 10**9
@@ -29,10 +35,22 @@ SHOWN = 10
 RUNNERS = ("threads", "processes")
 
 
-def run_plan(aoi: str, recipe: str | None, *, layers: list[str] | None, yes: bool, as_json: bool) -> None:
+def run_plan(
+    aoi: str,
+    recipe: str | None,
+    *,
+    layers: list[str] | None,
+    sample: int | None,
+    by: str | None,
+    seed: int | None,
+    yes: bool,
+    as_json: bool,
+) -> None:
     """Print the plan of a build."""
     chosen, base = _recipe(recipe)
-    plan = make_plan(_only(chosen, layers), load_area(aoi, yes=yes), base=base, say=_say)
+    drawn = _sample(sample, by, seed)
+    with _quiet():
+        plan = make_plan(_only(chosen, layers), load_area(aoi, yes=yes), base=base, sample=drawn, say=_say)
     _warn(plan)
     _show(plan, as_json=as_json)
 
@@ -46,59 +64,148 @@ def run_build(
     workers: int | None,
     memory: str | None,
     runner: str,
+    dask: str | None,
+    part: str | None,
+    sample: int | None,
+    by: str | None,
+    seed: int | None,
+    on_quota: str,
+    notify: str | None,
     refresh: bool,
     dry_run: bool,
     yes: bool,
     as_json: bool,
 ) -> int:
     """Build a dataset and check it; return the exit code."""
-    from m3leo_prep.pipeline.build import build, check_same_dataset
+    from m3leo_prep.pipeline.build import build, check_same_dataset, freeze_for_parts
     from m3leo_prep.pipeline.resources import default_workers, parse_bytes, work_bytes
-    from m3leo_prep.pipeline.verify import verify
+    from m3leo_prep.store.lock import planning
 
     limit = None if memory is None else parse_bytes(memory)
+    owned = None if part is None else Part.parse(part)
+    waits = _on_quota(on_quota)
     chosen, base = _recipe(recipe)
     area = load_area(aoi, yes=yes)
     path = Path(out or f"{re.sub(r'[^A-Za-z0-9.-]+', '_', area.name)}-{chosen.name}")
     folder = DatasetFolder(path)
     folder.check_usable()
-    n_workers = workers or default_workers(limit)
-    run = _runner(runner, n_workers)
-    _only(chosen, layers)
-    previous = folder.frozen()
-    plan = make_plan(chosen, area, base=base, previous=previous, refresh=refresh, say=_say)
-    _warn(plan)
-    if previous is not None:
-        check_same_dataset(previous, plan, path)
-        _tell_continued(previous, plan)
-    if dry_run:
-        _show(plan, as_json=as_json)
-        return 0
-    _ask(plan, path, named=out is not None, yes=yes)
-    totals = Counter(unit.layer for unit in plan.units(None if layers is None else frozenset(layers)))
-    with progress(dict(totals), "units") as bar:
+    with Notifier(None if dry_run else notify, path) as news:
+        n_workers = workers or default_workers(limit)
+        run = _runner(runner, n_workers, dask, path)
+        _only(chosen, layers)
+        drawn = _sample(sample, by, seed)
+        # The first part plans; the others wait, and find its plan instead of asking the sources again.
+        with _quiet(), planning(folder.state) if owned and not dry_run else nullcontext():
+            previous = folder.frozen()
+            plan = make_plan(chosen, area, base=base, previous=previous, refresh=refresh, sample=drawn, say=_say)
+            _warn(plan)
+            if previous is not None:
+                check_same_dataset(previous, plan, path)
+                _tell_continued(previous, plan)
+            if not dry_run:
+                _ask(plan, path, named=out is not None, yes=yes)
+                if owned:
+                    freeze_for_parts(folder, plan)
+        if dry_run:
+            _show(plan, as_json=as_json, forecasts=_forecasts(plan, folder, layers, owned) if previous else ())
+            return 0
+        units = share(plan, frozenset(layers or chosen.layers), owned)
+        totals = dict(Counter(unit.layer for unit in units))
+        with stoppable() as stop, progress(totals, "units") as bar:
+            watch = Following(bar, news, stop, is_continued=previous is not None)
+            with _quiet():
+                result = build(
+                    plan,
+                    path.absolute() if dask else path,
+                    runner=run,
+                    layers=layers,
+                    part=owned,
+                    on_quota=waits,
+                    work_bytes=work_bytes(limit, n_workers),
+                    watch=watch,
+                )
+        made: dict[str, Any] = {"part": part} | _figures(result, len(plan.cells))
+        if owned is None:
+            news.code = _checked(made, path, as_json=as_json)
+            return news.code
+        if as_json:
+            print_json(made)
+        else:
+            _tell_holes(made)
+            ERR.print(
+                f"part {part} is built: {result.built:,} shards made, {result.skipped:,} done before. "
+                f"When all parts are: m3leo-prep finalize {path}",
+                soft_wrap=True,
+            )
+        news.code = EXIT_INCOMPLETE if result.retryable else 0
+        return news.code
 
-        def on_unit(unit: Unit, record: object) -> None:
-            bar.step(unit.layer, skipped=record is None)
 
-        result = build(plan, path, runner=run, layers=layers, work_bytes=work_bytes(limit, n_workers), on_unit=on_unit)
-    report = verify(path, quick=True)
-    made: dict[str, Any] = {
-        "path": str(path),
-        "chips": len(plan.cells),
+def run_finalize(dataset: str, *, layers: list[str] | None, as_json: bool) -> int:
+    """Close a dataset that was built in parts, check it, and return the exit code."""
+    from m3leo_prep.pipeline.build import close
+
+    path = Path(dataset)
+    with ERR.status("closing"):
+        result = close(path, layers)
+    plan = DatasetFolder(path).frozen()
+    assert plan is not None, "it was just closed"
+    return _checked(_figures(result, len(plan.cells)), path, as_json=as_json)
+
+
+def _figures(result: BuildResult, n_chips: int) -> dict[str, Any]:
+    return {
+        "path": str(result.path),
+        "chips": n_chips,
         "units_built": result.built,
         "units_done_before": result.skipped,
         "retryable_holes": result.retryable,
         "damaged": list(result.damaged),
-        "verified": report.ok,
-        "reasons": report.reasons,
     }
+
+
+def _checked(made: dict[str, Any], path: Path, *, as_json: bool) -> int:
+    """Verify what was closed, tell it, and return the exit code."""
+    from m3leo_prep.pipeline.verify import verify
+
+    with _quiet():
+        report = verify(path, quick=True)
+    made |= {"verified": report.ok, "reasons": report.reasons}
     if as_json:
         print_json(made)
     report.raise_if_bad()
     if not as_json:
         _tell_made(made)
-    return EXIT_INCOMPLETE if result.retryable else 0
+    return EXIT_INCOMPLETE if made["retryable_holes"] else 0
+
+
+def _quiet() -> AbstractContextManager[object]:
+    """A context in which whatever a source prints goes to standard error: standard output may carry JSON."""
+    return redirect_stdout(sys.stderr)
+
+
+def _sample(n: int | None, by: str | None, seed: int | None) -> Sample | None:
+    if n is not None:
+        return Sample(n, by or "blocks", seed or 0)
+    if by is not None or seed is not None:
+        raise ConfigError("--by and --seed say how a sample is drawn", hint="say --sample N, too")
+    return None
+
+
+def _on_quota(text: str) -> OnQuota:
+    if text == "wait":
+        return "wait"
+    if text == "stop":
+        return "stop"
+    raise ConfigError(f"--on-quota is wait or stop, not '{text}'", hint=near(text, ("wait", "stop")))
+
+
+def _forecasts(plan: Plan, folder: DatasetFolder, layers: list[str] | None, part: Part | None) -> tuple[Forecast, ...]:
+    """Return what a build would do; nothing is written."""
+    from m3leo_prep.pipeline.todo import find_todo
+
+    chosen = frozenset(layers or plan.recipe.layers)
+    return find_todo(plan, share(plan, chosen, part), folder.ledger.records(), folder.blobs).forecasts
 
 
 def _recipe(name: str | None) -> tuple[Recipe, Path]:
@@ -118,7 +225,14 @@ def _only(recipe: Recipe, layers: list[str] | None) -> Recipe:
     return recipe.model_copy(update={"layers": {name: recipe.layers[name] for name in layers}})
 
 
-def _runner(name: str, workers: int) -> Runner:
+def _runner(name: str, workers: int, dask: str | None, path: Path) -> Runner:
+    if dask is not None:
+        from m3leo_prep.runners.dask import Dask
+
+        cluster = Dask(dask, path.absolute())
+        if not cluster.check():
+            ERR.print("the cluster has no workers yet: the build starts with the first")
+        return cluster
     if name == "processes":
         from m3leo_prep.runners.processes import Processes
 
@@ -139,13 +253,14 @@ def _warn(plan: Plan) -> None:
         ERR.print(f"warning: {warning}", soft_wrap=True)
 
 
-def _show(plan: Plan, *, as_json: bool) -> None:
+def _show(plan: Plan, *, as_json: bool, forecasts: tuple[Forecast, ...] = ()) -> None:
     estimate = plan.estimate()
     if as_json:
-        print_json(
-            asdict(estimate) | {"raw_bytes": estimate.raw_bytes, "files": estimate.files, "area": plan.area.name}
-        )
+        figures = {"raw_bytes": estimate.raw_bytes, "files": estimate.files, "area": plan.area.name}
+        print_json(asdict(estimate) | figures | {"changes": [asdict(forecast) for forecast in forecasts]})
         return
+    for forecast in forecasts:
+        ERR.print(str(forecast), soft_wrap=True)
     rows = []
     for row, layer in zip(estimate.layers, plan.layers, strict=True):
         arrays = layer.layer.arrays
@@ -204,14 +319,18 @@ def _tell_made(made: dict[str, Any]) -> None:
     for layer, reasons in made["reasons"].items():
         found = ", ".join(f"{name.lower().replace('_', ' ')} {n:,}" for name, n in sorted(reasons.items()))
         ERR.print(f"  {layer}: {found}")
+    _tell_holes(made)
+    ERR.print(
+        f"{made['chips']:,} chips in {made['path']}, verified. "
+        f"Next: m3leo-prep show {made['path']} 0   or   mp.open_dataset('{made['path']}')",
+        soft_wrap=True,
+    )
+
+
+def _tell_holes(made: dict[str, Any]) -> None:
     for line in made["damaged"][:SHOWN]:
         ERR.print(f"  left out: {line}", soft_wrap=True)
     if len(made["damaged"]) > SHOWN:
         ERR.print(f"  and {len(made['damaged']) - SHOWN:,} more (--json lists all)")
     if made["retryable_holes"]:
         ERR.print(f"  {made['retryable_holes']:,} holes may fill: run the same command again")
-    ERR.print(
-        f"{made['chips']:,} chips in {made['path']}, verified. "
-        f"Next: m3leo-prep verify {made['path']}   or   mp.open_dataset('{made['path']}')",
-        soft_wrap=True,
-    )

@@ -31,6 +31,6 @@ def run_verify(dataset: str, *, quick: bool, sample: int, seed: int, as_json: bo
             OUT.print(f"x {where}: {what}", style="red", soft_wrap=True)
         for note in report.notes:
             OUT.print(f"note: {note}", soft_wrap=True)
-        checked = ", ".join(f"{n:,} {what}" for what, n in report.counts.items())
+        checked = ", ".join(f"{n:,} {what}" for what, n in report.counts.items()) or "the manifest"
         OUT.print(f"checked {checked}: {'all good' if report.ok else f'{len(report.problems)} findings'}")
     report.raise_if_bad()

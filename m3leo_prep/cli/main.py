@@ -6,11 +6,13 @@ import json
 import os
 import sys
 import traceback
-from typing import Annotated, Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import Annotated
 
 import typer
 
 from m3leo_prep import __version__
+from m3leo_prep.cli import completing
 from m3leo_prep.core.errors import EXIT_INTERRUPTED, ConfigError, PrepError
 
 app = typer.Typer(
@@ -24,12 +26,29 @@ app = typer.Typer(
 aoi_app = typer.Typer(help="The areas there are.", no_args_is_help=True)
 app.add_typer(aoi_app, name="aoi")
 
-Aoi = Annotated[str, typer.Option("--aoi", help="Name, country, file, WKT, or lon,lat,lon,lat box.")]
-RecipeName = Annotated[str | None, typer.Option("--recipe", help="Name of a shipped recipe, or a YAML file.")]
+Aoi = Annotated[
+    str,
+    typer.Option("--aoi", help="Name, country, file, WKT, or lon,lat,lon,lat box.", autocompletion=completing.areas),
+]
+RecipeName = Annotated[
+    str | None,
+    typer.Option("--recipe", help="Name of a shipped recipe, or a YAML file.", autocompletion=completing.recipes),
+]
 Out = Annotated[str | None, typer.Option("--out", help="Folder of the dataset. Default: ./AOI-RECIPE.")]
-Layers = Annotated[str | None, typer.Option("--layers", help="Only these layers, separated by commas.")]
+Layers = Annotated[
+    str | None,
+    typer.Option("--layers", help="Only these layers, separated by commas.", autocompletion=completing.layers),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+DatasetPath = Annotated[str, typer.Argument(metavar="DATASET", help="Folder of the dataset.")]
+Chip = Annotated[str, typer.Argument(metavar="CHIP", help="Chip id, or its row number.")]
+SampleSize = Annotated[int | None, typer.Option("--sample", min=1, help="Only about this many chips, spread out.")]
+SampleBy = Annotated[
+    str | None,
+    typer.Option("--by", help="Spread the sample over: blocks, landcover or admin.", autocompletion=completing.by),
+]
+SampleSeed = Annotated[int | None, typer.Option("--seed", help="Of the sample. Default: 0.")]
 
 
 def _show_version(value: bool) -> None:  # noqa: FBT001  (typer's callback form)
@@ -55,7 +74,21 @@ def build(
     layers: Layers = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Units built at a time. Default: one per core.")] = None,
     memory: Annotated[str | None, typer.Option(help="Memory for all workers, such as 8GB.")] = None,
-    runner: Annotated[str, typer.Option(help="threads or processes; the result is the same.")] = "threads",
+    runner: Annotated[
+        str, typer.Option(help="threads or processes; the result is the same.", autocompletion=completing.runners)
+    ] = "threads",
+    dask: Annotated[str | None, typer.Option("--dask", metavar="ADDRESS", help="Run on this Dask scheduler.")] = None,
+    part: Annotated[str | None, typer.Option("--part", metavar="I/N", help="Only the I-th of N parts.")] = None,
+    sample: SampleSize = None,
+    by: SampleBy = None,
+    seed: SampleSeed = None,
+    on_quota: Annotated[
+        str,
+        typer.Option(help="Where a provider allows no more for now: wait or stop.", autocompletion=completing.on_quota),
+    ] = "stop",
+    notify: Annotated[
+        str | None, typer.Option(metavar="CMD", help="Shell command to run when it ends or waits.")
+    ] = None,
     refresh: Annotated[bool, typer.Option("--refresh", help="Ask the sources again for what they have.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
     yes: Yes = False,
@@ -75,6 +108,13 @@ def build(
         workers=workers,
         memory=memory,
         runner=runner,
+        dask=dask,
+        part=part,
+        sample=sample,
+        by=by,
+        seed=seed,
+        on_quota=on_quota,
+        notify=notify,
         refresh=refresh,
         dry_run=dry_run,
         yes=yes,
@@ -84,14 +124,45 @@ def build(
 
 
 @app.command()
-def plan(aoi: Aoi, recipe: RecipeName = None, layers: Layers = None, yes: Yes = False, as_json: Json = False) -> None:
+def plan(
+    aoi: Aoi,
+    recipe: RecipeName = None,
+    layers: Layers = None,
+    sample: SampleSize = None,
+    by: SampleBy = None,
+    seed: SampleSeed = None,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
     """Show what a build would make and take; nothing is written.
 
     Example: [bold]m3leo-prep plan --aoi luxembourg --recipe demo[/bold]
     """
     from m3leo_prep.cli.building import run_plan
 
-    run_plan(aoi, recipe, layers=_names(layers), yes=yes, as_json=as_json)
+    run_plan(aoi, recipe, layers=_names(layers), sample=sample, by=by, seed=seed, yes=yes, as_json=as_json)
+
+
+@app.command()
+def finalize(dataset: DatasetPath, layers: Layers = None, as_json: Json = False) -> None:
+    """Close a dataset that was built in parts, and check it.
+
+    Example: [bold]m3leo-prep finalize europe-m3leo[/bold]
+    """
+    from m3leo_prep.cli.building import run_finalize
+
+    raise typer.Exit(run_finalize(dataset, layers=_names(layers), as_json=as_json))
+
+
+@app.command()
+def status(dataset: DatasetPath, as_json: Json = False) -> None:
+    """Show how far a build is, here or elsewhere: done, running, waiting, holes.
+
+    Example: [bold]m3leo-prep status europe-m3leo[/bold]
+    """
+    from m3leo_prep.cli.following import run_status
+
+    run_status(dataset, as_json=as_json)
 
 
 @app.command()
@@ -109,6 +180,129 @@ def verify(
     from m3leo_prep.cli.checking import run_verify
 
     run_verify(dataset, quick=quick, sample=sample, seed=seed, as_json=as_json)
+
+
+@app.command()
+def show(
+    dataset: DatasetPath,
+    chip: Chip,
+    out: Annotated[str | None, typer.Option("--out", "-o", help="Picture to write. Default: ./CHIP.png.")] = None,
+    layers: Layers = None,
+    as_json: Json = False,
+) -> None:
+    """Draw a chip: every layer and slot, legends, scale, and what is missing and why.
+
+    Example: [bold]m3leo-prep show demo 0 -o chip.png[/bold]
+    """
+    from m3leo_prep.cli.looking import run_show
+
+    run_show(dataset, chip, out=out, layers=_names(layers), as_json=as_json)
+
+
+@app.command()
+def explain(
+    dataset: DatasetPath,
+    chip: Chip,
+    layer: Annotated[str, typer.Argument(metavar="LAYER", help="Layer, or LAYER.VARIABLE.")],
+    x: Annotated[int | None, typer.Argument(min=0, metavar="[X]", help="Column of the pixel, from the left.")] = None,
+    y: Annotated[int | None, typer.Argument(min=0, metavar="[Y]", help="Row of the pixel, from the top.")] = None,
+    slot: Annotated[str | None, typer.Option(help="Only this slot.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Tell where a chip's pixels, or one of them, came from: scenes, weights, kernel, code, value, reason.
+
+    Example: [bold]m3leo-prep explain demo 0 s1 100 50[/bold]
+    """
+    from m3leo_prep.cli.explaining import run_explain
+
+    run_explain(dataset, chip, layer, x=x, y=y, slot=slot, as_json=as_json)
+
+
+@app.command()
+def diff(
+    a: Annotated[str, typer.Argument(metavar="A", help="Folder of a dataset.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Folder of another.")],
+    layers: Layers = None,
+    as_json: Json = False,
+) -> None:
+    """Compare the values of two datasets, layer by layer, chip by chip.
+
+    Example: [bold]m3leo-prep diff demo demo-again[/bold]
+    """
+    from m3leo_prep.cli.explaining import run_diff
+
+    run_diff(a, b, layers=_names(layers), as_json=as_json)
+
+
+@app.command()
+def export(
+    dataset: DatasetPath,
+    chips: Annotated[str, typer.Option(help="Chip ids or rows, separated by commas.")],
+    out: Annotated[str, typer.Option("--out", "-o", help="Folder to write to.")] = "export",
+    format: Annotated[  # noqa: A002  the option's name
+        str, typer.Option("--format", help="geotiff, png, netcdf or webdataset.", autocompletion=completing.formats)
+    ] = "geotiff",
+    layers: Layers = None,
+    as_json: Json = False,
+) -> None:
+    """Write a few chips in the formats of other tools.
+
+    Example: [bold]m3leo-prep export demo --chips 0,1 --format geotiff --out tifs[/bold]
+    """
+    from m3leo_prep.cli.exporting import run_export
+
+    run_export(dataset, _names(chips) or [], format, out=out, layers=_names(layers), as_json=as_json)
+
+
+@app.command()
+def doctor(recipe: RecipeName = None, as_json: Json = False) -> None:
+    """Check this machine, and the logins and packages that a recipe needs; say what to do next.
+
+    Example: [bold]m3leo-prep doctor --recipe demo[/bold]
+    """
+    from m3leo_prep.cli.doctoring import run_doctor
+
+    raise typer.Exit(run_doctor(recipe, as_json=as_json))
+
+
+@app.command()
+def login(
+    provider: Annotated[
+        str | None,
+        typer.Argument(metavar="PROVIDER", help="Leave out to list them.", autocompletion=completing.providers),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Store a provider's login where its official client looks for it, readable by you alone.
+
+    Example: [bold]m3leo-prep login earthdata[/bold]
+    """
+    from m3leo_prep.cli.doctoring import run_login
+
+    run_login(provider, as_json=as_json)
+
+
+@app.command("check-source")
+def check_source(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="./my_source.py, ./my_source.py:Class or a name.", autocompletion=completing.sources
+        ),
+    ],
+    options: Annotated[list[str] | None, typer.Argument(metavar="[OPTION=VALUE]...", help="Of the source.")] = None,
+    aoi: Annotated[str | None, typer.Option("--aoi", help="Where it has data. Default: it is looked for.")] = None,
+    slots: Annotated[str | None, typer.Option("--slots", help="When it has data, as YAML of a recipe's slots.")] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds that one check may take.")] = 60.0,
+    as_json: Json = False,
+) -> None:
+    """Run the rules that every source must keep on yours; failures say what to change.
+
+    Example: [bold]m3leo-prep check-source ./my_source.py[/bold]
+    """
+    from m3leo_prep.cli.source_checking import run_check_source
+
+    run_check_source(source, options or [], aoi=aoi, slots=slots, timeout=timeout, as_json=as_json)
 
 
 @app.command()
@@ -146,7 +340,9 @@ def aoi_list(as_json: Json = False) -> None:
 
 @aoi_app.command("show")
 def aoi_show(
-    name: Annotated[str, typer.Argument(help="Name, country, file, WKT, or lon,lat,lon,lat box.")],
+    name: Annotated[
+        str, typer.Argument(help="Name, country, file, WKT, or lon,lat,lon,lat box.", autocompletion=completing.areas)
+    ],
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
@@ -165,27 +361,31 @@ def _names(text: str | None) -> list[str] | None:
 
 def complain(error: PrepError) -> None:
     """Write an error to standard error; as one JSON line where standard output carries JSON."""
+    _tell(type(error).__name__, error.message, where=error.where, hint=error.hint)
+
+
+def _tell(kind: str, message: str, *, where: str = "", hint: str = "") -> None:
     if "--json" in sys.argv:
-        found: dict[str, Any] = {"error": type(error).__name__, "message": error.message}
-        sys.stderr.write(json.dumps(found | {"where": error.where, "hint": error.hint}) + "\n")
+        sys.stderr.write(json.dumps({"error": kind, "message": message, "where": where, "hint": hint}) + "\n")
         return
-    place = f"{error.where}: " if error.where else ""
-    sys.stderr.write(f"error: {place}{error.message}\n")
-    if error.hint:
-        sys.stderr.write(f"hint: {error.hint}\n")
+    place = f"{where}: " if where else ""
+    sys.stderr.write(f"error: {place}{message}\n")
+    if hint:
+        sys.stderr.write(f"hint: {hint}\n")
 
 
 def main() -> None:
     """Run the command line; the process ends with the exit code of what happened."""
     try:
-        code = app(standalone_mode=False)
+        with _json_alone() if "--json" in sys.argv else nullcontext():
+            code = app(standalone_mode=False, prog_name="m3leo-prep")
     except PrepError as error:
         complain(error)
         code = error.exit_code
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     except typer.Abort:
-        sys.stderr.write("nothing was done\n")
+        _tell("Abort", "nothing was done")
         code = ConfigError.exit_code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -193,14 +393,26 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001  the last line of defence names a bug as a bug
         code = _usage_or_bug(error)
     if code == EXIT_INTERRUPTED:  # the parser, too, turns Ctrl-C into this code
-        sys.stderr.write("interrupted: what is finished is kept; run the same command again to go on\n")
+        told = "what is finished is kept; run the same command again to go on"
+        if "--json" in sys.argv:
+            _tell("Interrupted", told)
+        else:
+            sys.stderr.write(f"interrupted: {told}\n")
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _json_alone() -> AbstractContextManager[None]:
+    from m3leo_prep.cli.render import json_alone
+
+    return json_alone()
+
+
 def _usage_or_bug(error: Exception) -> int:
-    if hasattr(error, "show") and hasattr(error, "exit_code"):  # wrong usage, explained by the parser
-        error.show()
+    if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # wrong usage, explained by the parser
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "m3leo-prep"
+        _tell("UsageError", error.format_message(), hint=f"{command} --help")
         return int(error.exit_code)
     traceback.print_exception(error)
-    sys.stderr.write("error: this is a bug in m3leo-prep; please report it with the lines above\n")
+    _tell("Bug", "this is a bug in m3leo-prep; please report it with the lines above")
     return 1

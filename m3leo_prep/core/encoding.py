@@ -95,7 +95,9 @@ def encode(values: NDArray[Any], valid: NDArray[np.bool_], encoding: Encoding) -
     if values.dtype.kind in "iub" and encoding.scale == 1.0 and encoding.transform == "none":
         possible = valid & (values >= encoding.valid_min) & (values <= encoding.valid_max)
         out_of_range = np.count_nonzero(valid, axis=axes) - np.count_nonzero(possible, axis=axes)
-        codes = np.where(possible, values, encoding.fill_value).astype(dtype)
+        # The fill goes in after the cast: before it, it would wrap in the narrower type of the values.
+        codes = np.where(possible, values, values.dtype.type(0)).astype(dtype)
+        np.copyto(codes, encoding.fill_value, where=~possible)
         return Encoded(codes, possible, out_of_range.astype(np.int64), floored)
     physical = values.astype(np.float32) if values.dtype.kind in "iub" or values.dtype.itemsize < 4 else values
     if encoding.transform == "db":

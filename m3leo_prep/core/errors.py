@@ -8,13 +8,16 @@ PrepError                 1   a bug if raised bare
 │   ├── TransientError    4   may pass: retry
 │   ├── TooLarge          4   split the request
 │   ├── NoData            4   nothing there: a reason, not a failure
-│   └── CorruptError      4   the file is damaged: a hole with reason CORRUPT
+│   ├── CorruptError      4   the file is damaged: a hole with reason CORRUPT
+│   └── QuotaReached     75   the provider allows no more for now: resume later
 ├── StoreError            5   disk, lock, format on disk (also an OSError)
 ├── PublishError          5
 └── VerifyError           6   the dataset is not what it says
 """
 
 from __future__ import annotations
+
+from datetime import UTC, datetime
 
 EXIT_INCOMPLETE = 7
 """Exit code of a complete build with holes that may fill."""
@@ -84,6 +87,23 @@ class NoData(SourceError):
 
 class CorruptError(SourceError):
     """An input file is damaged; the chip gets reason CORRUPT and the run goes on."""
+
+
+class QuotaReached(SourceError):
+    """A quota or budget is used up; ``until`` is when to go on (UTC if it names no zone), None if nobody knows."""
+
+    exit_code = 75
+
+    def __init__(self, message: str, *, until: datetime | None = None, hint: str = "", where: str = "") -> None:
+        super().__init__(message, hint=hint, where=where)
+        self.until = None if until is None else (until if until.tzinfo else until.replace(tzinfo=UTC)).astimezone(UTC)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild_quota, (self.message, self.until, self.hint, self.where)
+
+
+def _rebuild_quota(message: str, until: datetime | None, hint: str, where: str) -> QuotaReached:
+    return QuotaReached(message, until=until, hint=hint, where=where)
 
 
 class StoreError(PrepError, OSError):

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 
 from m3leo_prep.core import cover, footprint
 from m3leo_prep.core.errors import ConfigError
@@ -28,6 +27,7 @@ from m3leo_prep.core.zones import (
 )
 
 if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
     from shapely.geometry.base import BaseGeometry
 
 GRID_VERSION = 1
@@ -117,6 +117,8 @@ class Grid:
         Raises:
             ConfigError: the pitch does not divide the cell, or no such zone.
         """
+        from odc.geo.geobox import GeoBox  # takes longer to import than all else here
+
         zone_number(epsg)
         pitch = self.resolution if pitch is None else pitch
         size = self.chip_size(pitch)

@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m3leo_prep.core.area import Area
+from m3leo_prep.core.format import FORMAT_VERSION
 from m3leo_prep.core.grid import GRID_VERSION, Cells, Grid
 from m3leo_prep.core.layer import Layer
 from m3leo_prep.core.raster import Item, Slot
 from m3leo_prep.core.recipe import Recipe
+from m3leo_prep.core.sample import Sample
 
-FORMAT_VERSION = "1.0"
-"""Of the format on disk; a reader refuses a newer major version."""
 NOT_IN_DIGEST = frozenset({"path"})
 """Source options that say where files are, not what is in them: items carry their own id and version."""
 
@@ -38,6 +38,12 @@ class SourceSpec:
     options: Mapping[str, Any]
     base: str = ""
     """Folder that relative paths and ``./my_source.py`` start from."""
+    code: str = field(default="", compare=False)
+    """SHA-256 of ``my_source.py``, so that every worker runs the same; in no digest: its ``version`` is."""
+    made_from: str = ""
+    """Class of the object that was given for it, which a digest names it by; empty for a source found by name."""
+    instance: Any = field(default=None, compare=False, repr=False)
+    """That object; never written down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +91,7 @@ class LayerPlan:
             "size": layer.size,
             "chunk_slots": layer.chunk_slots,
             "shard": [layer.shard_chips, layer.shard_slots],
-            "source": self.source.name,
+            "source": self.source.made_from or self.source.name,
             "options": {k: v for k, v in self.source.options.items() if k not in NOT_IN_DIGEST},
             "source_version": self.source_version,
             "ops": dict(self.op_versions),
@@ -137,6 +143,8 @@ class Plan:
     """Row = array row. Sorted by zone and Z-order; growth appends."""
     layers: tuple[LayerPlan, ...]
     warnings: tuple[str, ...] = field(default=())
+    sample: Sample | None = None
+    """How ``cells`` were drawn from those of the area; None: all of them."""
 
     def layer(self, name: str) -> LayerPlan:
         """Return the plan of one layer (KeyError if there is none)."""
@@ -203,7 +211,7 @@ class Estimate:
 def chip_digests(
     ids: list[str], settings_digest: str, slots: tuple[Slot, ...], items: list[list[list[Item]]]
 ) -> NDArray[np.uint8]:
-    """Return (chip, 16) digests: what one chip of a unit is made of.
+    """Return (chip, slot, 16) digests: what one chip of a unit is made of in one slot.
 
     Args:
         ids: chip ids.
@@ -211,15 +219,13 @@ def chip_digests(
         slots: of the unit.
         items: per chip, per slot, the items that may reach it.
     """
-    spans = [(slot.label, str(slot.start), str(slot.end)) for slot in slots]
-    head = hashlib.sha256(f"{settings_digest}{spans}".encode())
+    heads = [hashlib.sha256(f"{settings_digest}{(s.label, str(s.start), str(s.end))}".encode()) for s in slots]
     digests = []
     for chip_id, per_slot in zip(ids, items, strict=True):
-        one = head.copy()
-        one.update(chip_id.encode())
-        for slot_items in per_slot:
+        for head, slot_items in zip(heads, per_slot, strict=True):
+            one = head.copy()
+            one.update(chip_id.encode())
             for item in slot_items:
                 one.update(f"\x00{item.id}\x01{item.version}".encode())
-            one.update(b"\x02")
-        digests.append(one.digest()[:16])
-    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16)
+            digests.append(one.digest()[:16])
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(len(ids), len(slots), 16)

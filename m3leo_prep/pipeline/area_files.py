@@ -21,8 +21,23 @@ _OGR = {".gpkg", ".shp"}
 SUFFIXES = _JSON | _TEXT | _PARQUET | _OGR
 
 
+Feature = tuple[BaseGeometry, dict[str, Any]]
+"""A geometry and its columns."""
+
+
 def read_area_file(path: Path) -> tuple[BaseGeometry, str]:
     """Return all geometries of a file as one, and their CRS.
+
+    Raises:
+        ConfigError: no such file, unreadable, no CRS, several layers.
+        MissingDependency: the format needs geopandas.
+    """
+    features, crs = read_features(path)
+    return _join([geometry for geometry, _ in features]), crs
+
+
+def read_features(path: Path) -> tuple[list[Feature], str]:
+    """Return the features of a file that have a geometry, in its order, and their CRS.
 
     Raises:
         ConfigError: no such file, unreadable, no CRS, several layers.
@@ -37,11 +52,12 @@ def read_area_file(path: Path) -> tuple[BaseGeometry, str]:
             where=where,
         )
     if not path.is_file():
-        raise ConfigError("no such file", hint="check the path; names of areas: aoi list", where=where)
+        raise ConfigError("no such file", hint="check the path; names of areas: m3leo-prep aoi list", where=where)
     if suffix in _JSON:
         return _read_geojson(path)
     if suffix in _TEXT:
-        return parse_wkt(_read_text(path), where)
+        geometry, crs = parse_wkt(_read_text(path), where)
+        return [(geometry, {})], crs
     return _read_frame(path)
 
 
@@ -70,10 +86,10 @@ def _read_text(path: Path) -> str:
         raise ConfigError(f"the file cannot be read as text: {error}", where=str(path)) from error
 
 
-def _read_geojson(path: Path) -> tuple[BaseGeometry, str]:
+def _read_geojson(path: Path) -> tuple[list[Feature], str]:
     try:
         document = json.loads(_read_text(path))
-        geometries = [shape(drawn) for drawn in _geometries(document)]
+        features = [(shape(drawn), columns) for drawn, columns in _features(document)]
         # RFC 7946 knows lon/lat only; the older GeoJSON could name another CRS.
         named = str((document.get("crs") or {}).get("properties", {}).get("name", "EPSG:4326"))
     except (ValueError, KeyError, TypeError, AttributeError, shapely.errors.ShapelyError) as error:
@@ -84,18 +100,18 @@ def _read_geojson(path: Path) -> tuple[BaseGeometry, str]:
             hint="a Polygon, MultiPolygon, Feature or FeatureCollection is needed",
             where=str(path),
         ) from error
-    return _join(geometries), named
+    return features, named
 
 
-def _geometries(document: dict[str, Any]) -> list[dict[str, Any]]:
+def _features(document: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     if document["type"] == "FeatureCollection":
-        return [g for feature in document["features"] for g in _geometries(feature)]
+        return [one for feature in document["features"] for one in _features(feature)]
     if document["type"] == "Feature":
-        return [document["geometry"]] if document["geometry"] else []
-    return [document]
+        return [(document["geometry"], document.get("properties") or {})] if document["geometry"] else []
+    return [(document, {})]
 
 
-def _read_frame(path: Path) -> tuple[BaseGeometry, str]:
+def _read_frame(path: Path) -> tuple[list[Feature], str]:
     geopandas = _geopandas(path)
     try:
         if path.suffix.lower() in _PARQUET:
@@ -120,7 +136,9 @@ def _read_frame(path: Path) -> tuple[BaseGeometry, str]:
             hint="add it, or set it with: ogr2ogr -a_srs EPSG:4326 fixed.gpkg " + path.name,
             where=str(path),
         )
-    return _join([geometry for geometry in frame.geometry if geometry is not None]), frame.crs.to_wkt()
+    columns = frame.drop(columns=frame.geometry.name).to_dict("records")
+    drawn = zip(frame.geometry, columns, strict=True)
+    return [(geometry, values) for geometry, values in drawn if geometry is not None], frame.crs.to_wkt()
 
 
 def _geopandas(path: Path) -> ModuleType:

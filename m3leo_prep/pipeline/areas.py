@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import re
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from m3leo_prep.core.grid import Grid
 from m3leo_prep.core.polygons import geodesic_km2, remote_groups
 from m3leo_prep.core.text import near
 from m3leo_prep.pipeline.area_files import SUFFIXES, parse_wkt, read_area_file
-from m3leo_prep.pipeline.shipped import shipped
+from m3leo_prep.pipeline.shipped import AreaInfo, list_areas, shipped
 
 MANY_CHIPS = 500_000
 """A name that means more chips than this asks for ``--yes``."""
@@ -38,30 +37,6 @@ _KEYS = (
 _NUMBER = r"\s*([-+]?\d+(?:\.\d*)?)\s*"
 _BOX = re.compile(",".join([_NUMBER] * 4))
 _WKT = re.compile(r"\s*(SRID=\d+;)?\s*((MULTI)?(POLYGON|POINT|LINESTRING)|GEOMETRYCOLLECTION)\b", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class AreaInfo:
-    """What is known of a packaged area without decoding its polygon."""
-
-    name: str
-    title: str
-    source: str
-    licence: str
-    note: str
-    chips: int
-    """Cells of the default grid (448 px of 10 m)."""
-    area_km2: float
-
-
-def list_areas() -> tuple[AreaInfo, ...]:
-    """Return the packaged areas, by name."""
-    found = []
-    for entry in sorted(_folder().iterdir(), key=lambda entry: entry.name):
-        if entry.name.endswith(".geojson"):
-            properties = json.loads(entry.read_text(encoding="utf-8"))["properties"]
-            found.append(AreaInfo(**properties))
-    return tuple(found)
 
 
 def load_area(text: str, *, yes: bool = False) -> Area:
@@ -147,7 +122,7 @@ def _by_country(text: str, packaged: dict[str, AreaInfo], *, yes: bool) -> Area:
             break
     else:
         known = {country["properties"][key] for country in _countries() for keys in _KEYS for key in keys}
-        close = near(text, {*packaged, *(word for word in known if len(word) > 3)})
+        close = near(text, {*packaged, *(word for word in known if len(word) > 3 and word.casefold() not in packaged)})
         raise ConfigError(
             f"unknown area '{text}'",
             hint=(close if close.startswith("did you mean") else "packaged: " + ", ".join(packaged))

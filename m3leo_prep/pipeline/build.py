@@ -2,37 +2,55 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from time import monotonic, sleep
+from typing import Literal
 
 import numpy as np
 
-from m3leo_prep.core.errors import ConfigError, StoreError
+from m3leo_prep.core.errors import (
+    EXIT_INCOMPLETE,
+    EXIT_INTERRUPTED,
+    ConfigError,
+    CredentialsError,
+    PrepError,
+    QuotaReached,
+    StoreError,
+)
 from m3leo_prep.core.plan import Plan, Unit
+from m3leo_prep.core.reasons import Reason
 from m3leo_prep.core.text import near
 from m3leo_prep.pipeline.finalize import finalize
+from m3leo_prep.pipeline.follow.events import RunLog
+from m3leo_prep.pipeline.follow.watch import Watch
+from m3leo_prep.pipeline.origins import objects_of
+from m3leo_prep.pipeline.parts import Part, share
 from m3leo_prep.pipeline.plan import make_plan
+from m3leo_prep.pipeline.space import check_space
 from m3leo_prep.pipeline.state import DatasetFolder
-from m3leo_prep.pipeline.task import Task, make_task
+from m3leo_prep.pipeline.task import Task
+from m3leo_prep.pipeline.todo import Todo, find_todo, is_whole, task_of
 from m3leo_prep.pipeline.unit import WORK_BYTES, build_unit
 from m3leo_prep.ports.blobs import Blobs
 from m3leo_prep.ports.runner import Runner
-from m3leo_prep.store.ledger import BuildLock, Record
+from m3leo_prep.store.ledger import BuildLock, Record, Segment
+from m3leo_prep.store.lock import planning
 
-WORKER_BYTES = int(2.5 * 2**30)
-"""A worker's peak: its window, its shard's compressed chunks, the libraries."""
-COMPRESSED = {1: 0.35, 2: 0.85, 4: 0.9}
-"""Expected stored share of raw bytes by item size: class codes compress well, speckle hardly."""
-SPACE_MARGIN = 1.1
-FILES_PER_UNIT = 8
-"""Files and folders that a shard makes, at most."""
-
-OnUnit = Callable[[Unit, Record | None], None]
-"""Called for each unit: with None when it is skipped because it is done, else with its new record."""
+LOOK_SECONDS = 1.0
+"""Between two looks, while waiting, whether the build is to stop."""
+OnQuota = Literal["wait", "stop"]
+UNKNOWN_PAUSE_SECONDS = 900.0
+"""Before a provider that named no time is asked again."""
+LEAST_PAUSE_SECONDS = 1.0
+"""Before any provider is asked again; doubled after each wait that brought nothing."""
+MOST_PAUSE_SECONDS = 3600.0
+"""Up to which the least pause is doubled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +68,14 @@ class BuildResult:
     """What could not be read in this run, item by item."""
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A unit that was not made because its provider lets nobody, or nobody now, in."""
+
+    unit: Unit
+    error: CredentialsError | QuotaReached
+
+
 def open_plan(out: Path, plan: Plan) -> tuple[DatasetFolder, Plan]:
     """Return the dataset folder and the plan that continues what is in it.
 
@@ -63,7 +89,10 @@ def open_plan(out: Path, plan: Plan) -> tuple[DatasetFolder, Plan]:
         return folder, plan
     check_same_dataset(frozen, plan, out)
     if not _continues(frozen, plan):
-        plan = make_plan(plan.recipe, plan.area, base=Path(plan.layers[0].source.base), previous=frozen)
+        base = Path(plan.layers[0].source.base)
+        plan = make_plan(
+            plan.recipe, plan.area, base=base, previous=frozen, sample=plan.sample, sources=objects_of(plan)
+        )
     return folder, plan
 
 
@@ -86,7 +115,8 @@ def check_same_dataset(frozen: Plan, plan: Plan, out: Path) -> None:
 
 def _continues(frozen: Plan, plan: Plan) -> bool:
     n = len(frozen.cells)
-    if len(plan.cells) < n:
+    old, new = frozen.sample, plan.sample
+    if len(plan.cells) < n or (new != old and (new is None or old is None or not new.grows(old))):
         return False
     pairs = (
         (frozen.cells.epsg, plan.cells.epsg),
@@ -96,54 +126,119 @@ def _continues(frozen: Plan, plan: Plan) -> bool:
     return all(np.array_equal(old, new[:n]) for old, new in pairs)
 
 
+def freeze_for_parts(folder: DatasetFolder, plan: Plan) -> None:
+    """Freeze the plan that all parts of a build share; call it inside ``planning``.
+
+    Raises:
+        StoreError: parts with another plan are at work.
+    """
+    if not folder.holds(plan):
+        with BuildLock(folder.state):
+            folder.freeze(plan)
+
+
 def build(
     plan: Plan,
     out: Path,
     *,
     runner: Runner,
     layers: Iterable[str] | None = None,
+    part: Part | None = None,
+    on_quota: OnQuota = "stop",
     work_bytes: int = WORK_BYTES,
-    on_unit: OnUnit = lambda _unit, _record: None,
+    watch: Watch | None = None,
 ) -> BuildResult:
-    """Build what is not done yet and close the dataset.
+    """Build what is not done yet and, unless it is only a part, close the dataset.
 
     Args:
         plan: what to build; a folder that holds an earlier state of it is resumed or grown.
         out: the dataset's folder.
         runner: how units are run; results do not depend on it.
         layers: build only these now.
+        part: build only the units this part owns; ``close`` then closes the dataset.
+        on_quota: where a provider allows no more for now, ``wait`` until it does, or ``stop`` when all else is done.
         work_bytes: working memory of one worker's window.
-        on_unit: called for every unit.
+        watch: follows the build.
 
     Raises:
         ConfigError: unknown layer.
         StoreError: the folder holds something else, is locked, full or read-only.
-        CredentialsError, SourceError: from a source.
+        CredentialsError, QuotaReached: from a source, after what needs it not was built.
+        SourceError: from a source.
+        KeyboardInterrupt: ``watch`` asked to stop; what was made is kept.
     """
+    watch = watch or Watch()
     chosen = _chosen(plan, layers)
     folder, plan = open_plan(out, plan)
+    if part is not None:
+        with planning(folder.state):
+            freeze_for_parts(folder, plan)
+    with BuildLock(folder.state, part.name if part else ""), _log(folder, part, watch) as log:
+        if part is None:
+            folder.blobs.clean()
+        units = list(share(plan, chosen, part))
+        todo = find_todo(plan, units, folder.ledger.records(), folder.blobs)
+        check_space(plan, [unit for unit, _ in todo.tasks], folder.path)
+        watch.expects(todo.forecasts)
+        if part is None:
+            folder.freeze(plan)
+        elif not folder.holds(plan):
+            raise StoreError("another build has changed the plan just now", hint="run the same command again")
+        log.started(Counter(u.layer for u in units), Counter(u.layer for u in todo.done))
+        for unit in todo.done:
+            watch.done(unit, None)
+        run = _Run(plan, folder.blobs, runner, work_bytes, on_quota, watch, log)
+        with folder.ledger.open_segment(part.writer if part else "build") as segment:
+            run.make(todo, segment)
+        retryable = run.retryable
+        if part is None:
+            retryable = finalize(folder, plan, {unit.id for unit in todo.done} | run.made)
+        run.raise_refusals()
+        log.ended(EXIT_INCOMPLETE if retryable else 0)
+    return BuildResult(out, len(run.made), len(todo.done), retryable, tuple(sorted(run.damaged)))
+
+
+def close(out: Path, layers: Iterable[str] | None = None) -> BuildResult:
+    """Close a dataset that was built in parts.
+
+    Args:
+        out: the dataset's folder.
+        layers: close it with these only; by default every layer of the plan must be complete.
+
+    Raises:
+        ConfigError: unknown layer.
+        StoreError: no build lies there, somebody still builds it, or a part is missing.
+    """
+    folder = DatasetFolder(out)
+    plan = folder.frozen() if folder.state.is_dir() else None
+    if plan is None:
+        raise StoreError(f"no build lies in {out}", hint="give the folder that `build --out` was given")
+    chosen = _chosen(plan, layers)
     with BuildLock(folder.state):
         folder.blobs.clean()
-        records = folder.ledger.records()
-        tasks, skipped = _todo(plan, chosen, records, folder.blobs, on_unit)
-        _check_space(plan, chosen, folder, len(tasks))
-        folder.freeze(plan)
-        damaged: set[str] = set()
-        current = {unit.id for unit in plan.units(chosen)} - {unit.id for unit, _ in tasks}
-        with folder.ledger.open_segment("build") as segment:
-            work = partial(build_unit, blobs=folder.blobs, work_bytes=work_bytes)
-            units = {unit.id: unit for unit, _ in tasks}
-            for _, prior in tasks:
-                if prior is not None and prior.digest:
-                    # From now on its shard may be replaced: the record still tells what can be copied, but not "done".
-                    segment.append(replace(prior, digest=""))
-            for record in runner.map(work, (_task(plan, unit, prior) for unit, prior in tasks)):
-                segment.append(record)
-                damaged.update(record.info["damaged"])
-                current.add(record.unit)
-                on_unit(units[record.unit], record)
-        retryable = finalize(folder, plan, current)
-    return BuildResult(out, len(tasks), skipped, retryable, tuple(sorted(damaged)))
+        units = list(share(plan, chosen, None))
+        todo = find_todo(plan, units, folder.ledger.records(), folder.blobs)
+        # A unit with holes that may fill is whole; one whose record is of other things is not.
+        absent = Counter(u.layer for u, prior in todo.tasks if not _is_current(plan, u, prior, folder.blobs))
+        if absent:
+            missing = ", ".join(f"{layer}: {n:,} of {_units(plan, layer):,}" for layer, n in absent.items())
+            whole = [name for name in plan.recipe.layers if name in chosen and name not in absent]
+            closed = f"; or close the layers that are complete: --layers {','.join(whole)}" if whole else ""
+            raise StoreError(
+                f"shards are not built yet ({missing})",
+                where=str(out),
+                hint=f"`m3leo-prep status {out}` says which part is missing: run its command again{closed}",
+            )
+        retryable = finalize(folder, plan, {unit.id for unit in units})
+    return BuildResult(out, 0, len(units), retryable)
+
+
+def _is_current(plan: Plan, unit: Unit, prior: Record | None, blobs: Blobs) -> bool:
+    return prior is not None and is_whole(prior, blobs) and prior.digest == task_of(plan, unit, None).digest
+
+
+def _units(plan: Plan, layer: str) -> int:
+    return sum(1 for _ in plan.units(frozenset({layer})))
 
 
 def _chosen(plan: Plan, layers: Iterable[str] | None) -> frozenset[str]:
@@ -154,57 +249,168 @@ def _chosen(plan: Plan, layers: Iterable[str] | None) -> frozenset[str]:
     return chosen
 
 
-def _task(plan: Plan, unit: Unit, prior: Record | None) -> Task:
-    return make_task(plan.cells[unit.first_row : unit.last_row], plan.layer(unit.layer), unit, prior)
+@contextmanager
+def _log(folder: DatasetFolder, part: Part | None, watch: Watch) -> Iterator[RunLog]:
+    """Open the run's log, which learns of every end."""
+    writer = part.writer if part else "build"
+    with RunLog(folder.state, writer, part=(part.number, part.of) if part else None, warn=watch.warns) as log:
+        try:
+            yield log
+        except PrepError as error:
+            log.ended(error.exit_code, str(error))
+            raise
+        except KeyboardInterrupt:
+            log.ended(EXIT_INTERRUPTED, "interrupted")
+            raise
+        except BaseException as error:
+            log.ended(1, repr(error))
+            raise
 
 
-def _todo(
-    plan: Plan, chosen: frozenset[str], records: dict[str, Record], blobs: Blobs, on_unit: OnUnit
-) -> tuple[list[tuple[Unit, Record | None]], int]:
-    """Return the units that are not done, each with its last record, and how many are done.
+class _Run:
+    """The units of one run on their way through the runner."""
 
-    A unit whose shard is gone or of another size is not done, whatever the ledger says.
-    """
-    todo: list[tuple[Unit, Record | None]] = []
-    skipped = 0
-    for unit in plan.units(chosen):
-        prior = records.get(unit.id)
-        if (
-            prior is not None
-            and prior.retryable == 0
-            and all((blobs.size(shard.path) or 0) == shard.bytes for shard in prior.shards)
-            and prior.digest == _task(plan, unit, None).digest
-        ):
-            skipped += 1
-            on_unit(unit, None)
-        else:
-            todo.append((unit, prior))
-    return todo, skipped
+    def __init__(
+        self,
+        plan: Plan,
+        blobs: Blobs,
+        runner: Runner,
+        work_bytes: int,
+        on_quota: OnQuota,
+        watch: Watch,
+        log: RunLog,
+    ) -> None:
+        self.made: set[str] = set()
+        self.damaged: set[str] = set()
+        self.retryable = 0
+        self._plan = plan
+        self._blobs = blobs
+        self._runner = runner
+        self._on_quota = on_quota
+        self._watch = watch
+        self._log = log
+        self._work = partial(_attempt, blobs=blobs, work_bytes=work_bytes)
+        self._refused: dict[str, CredentialsError | QuotaReached] = {}
+        """By source."""
+        self._left: list[tuple[Unit, Record | None]] = []
+        """Not made because their source refused."""
 
+    def make(self, todo: Todo, segment: Segment) -> None:
+        """Make the units; where a quota is reached and waiting is wanted, wait and go on."""
+        for _, prior in todo.tasks:
+            if prior is not None and prior.digest and not is_whole(prior, self._blobs):
+                segment.append(
+                    replace(prior, digest="")
+                )  # whether it is made again in this run or not: it is not there
+        self._left, fruitless = list(todo.tasks), 0
+        while self._left:
+            before = len(self.made)
+            self._round(segment)
+            self._stop_if_asked()
+            fruitless = 0 if len(self.made) > before else fruitless + 1
+            quotas = {source: e for source, e in self._refused.items() if isinstance(e, QuotaReached)}
+            if not quotas or self._on_quota == "stop":
+                return
+            self._wait(quotas, fruitless)
 
-def _check_space(plan: Plan, chosen: frozenset[str], folder: DatasetFolder, n_todo: int) -> None:
-    """Refuse before the first byte what cannot fit.
+    def raise_refusals(self) -> None:
+        """Raise what a source refused with, a missing login first.
 
-    Raises:
-        StoreError: too little disk space, or too few files may be made, with the figures and the ways out.
-    """
-    needed = 0.0
-    n_chips = len(plan.cells)
-    n_units = sum(1 for _ in plan.units(chosen))
-    for layer in plan.layers:
-        if layer.layer.name in chosen:
-            pixels = layer.layer.size**2 * len(layer.layer.slots) * n_chips
-            needed += sum(pixels * a.n_bands * a.itemsize * COMPRESSED[a.itemsize] for a in layer.layer.arrays)
-    needed *= SPACE_MARGIN * n_todo / max(1, n_units)
-    free = shutil.disk_usage(folder.path).free
-    inodes = os.statvfs(folder.path)
-    if inodes.f_files and inodes.f_favail < n_todo * FILES_PER_UNIT:
-        raise StoreError(
-            f"about {n_todo * FILES_PER_UNIT:,} files are needed, {inodes.f_favail:,} may be made in {folder.path}",
-            hint="build fewer layers with --layers, or give an --out on another disk",
+        Raises:
+            CredentialsError, QuotaReached: from a source.
+        """
+        for kind in (CredentialsError, QuotaReached):
+            for source, error in self._refused.items():
+                if isinstance(error, kind):
+                    left = Counter(u.layer for u, _ in self._left if self._source(u) == source)
+                    what = ", ".join(f"{n:,} shards of {layer}" for layer, n in left.items())
+                    hint = f"{error.hint + '; then ' if error.hint else ''}run the same command again"
+                    again = f"{error.message} ({what} are left; everything else is built)"
+                    if isinstance(error, QuotaReached):
+                        when = f" after {error.until:%Y-%m-%d %H:%M} UTC" if error.until else " later"
+                        raise QuotaReached(
+                            again, until=error.until, hint=f"{hint}{when}, or with --on-quota wait", where=error.where
+                        )
+                    raise CredentialsError(again, hint=hint, where=error.where)
+
+    def _round(self, segment: Segment) -> None:
+        """Hand out what is left, but nothing more of a source once it has refused."""
+        units = {unit.id: (unit, prior) for unit, prior in self._left}
+        tasks, self._left = self._left, []
+        self._refused = {s: e for s, e in self._refused.items() if isinstance(e, CredentialsError)}
+        for outcome in self._runner.map(self._work, self._handed_out(tasks, segment)):
+            if isinstance(outcome, Refused):
+                self._refused.setdefault(self._source(outcome.unit), outcome.error)
+                prior = units[outcome.unit.id][1]
+                if prior is not None and is_whole(prior, self._blobs):  # not touched: what it had still stands
+                    segment.append(prior)
+                self._left.append(units[outcome.unit.id])
+                self._log.dropped(outcome.unit.id)
+                self._watch.drops(outcome.unit)
+            else:
+                segment.append(outcome)
+                self._note(units[outcome.unit][0], outcome)
+
+    def _handed_out(self, tasks: list[tuple[Unit, Record | None]], segment: Segment) -> Iterator[Task]:
+        for unit, prior in tasks:
+            if self._watch.stops():
+                return
+            if self._source(unit) in self._refused:
+                self._left.append((unit, prior))
+            else:
+                if prior is not None and prior.digest:
+                    # From now on its shard may be replaced: the record still tells what can be copied, but not "done".
+                    segment.append(replace(prior, digest=""))
+                self._log.began(unit.id, unit.layer)
+                self._watch.begins(unit)
+                yield task_of(self._plan, unit, prior)
+
+    def _note(self, unit: Unit, record: Record) -> None:
+        self.made.add(record.unit)
+        self.damaged.update(record.info["damaged"], record.info["holes"])
+        self.retryable += record.retryable
+        reasons: Counter[str] = Counter()
+        for name, codes in record.arrays.items():
+            if name.startswith("reason."):
+                for code, n in zip(*np.unique(codes, return_counts=True), strict=True):
+                    reasons[Reason(int(code)).name] += int(n)
+        self._log.finished(
+            record.unit,
+            unit.layer,
+            retryable=record.retryable,
+            bytes=sum(shard.bytes for shard in record.shards),
+            reasons=reasons,
+            damaged=len(record.info["damaged"]) + len(record.info["holes"]),
         )
-    if needed > free:
-        raise StoreError(
-            f"about {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free in {folder.path}",
-            hint="free space, build fewer layers with --layers, or give an --out on a larger disk",
-        )
+        self._watch.done(unit, record)
+
+    def _wait(self, quotas: dict[str, QuotaReached], fruitless: int) -> None:
+        """Sleep until the first of the sources may allow more."""
+        never = datetime.max.replace(tzinfo=UTC)
+        source, error = min(quotas.items(), key=lambda pair: pair[1].until or never)
+        until = error.until
+        seconds = UNKNOWN_PAUSE_SECONDS if until is None else (until - datetime.now(UTC)).total_seconds()
+        least = min(MOST_PAUSE_SECONDS, LEAST_PAUSE_SECONDS * 2 ** max(0, fruitless - 1))
+        self._log.waiting(source, until, error.message)
+        self._watch.waits(source, until, error.message)
+        end = monotonic() + max(seconds, least)
+        while (left := end - monotonic()) > 0:
+            self._stop_if_asked()
+            sleep(min(left, LOOK_SECONDS))
+        self._log.resumed()
+        self._watch.goes_on()
+
+    def _stop_if_asked(self) -> None:
+        if self._watch.stops():
+            raise KeyboardInterrupt
+
+    def _source(self, unit: Unit) -> str:
+        return self._plan.layer(unit.layer).source.name
+
+
+def _attempt(task: Task, blobs: Blobs, work_bytes: int) -> Record | Refused:
+    """Build a unit; a provider's refusal is a result, because other providers' units go on."""
+    try:
+        return build_unit(task, blobs, work_bytes)
+    except (CredentialsError, QuotaReached) as error:
+        return Refused(task.unit, error)

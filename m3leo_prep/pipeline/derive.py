@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +15,8 @@ from m3leo_prep.core.raster import Item, Kind, Raster, Slot
 from m3leo_prep.ops.composite import Composite, Look, Mosaic
 from m3leo_prep.ops.join import Joined, join
 from m3leo_prep.ops.warp import Method, coordinate_operation, warp
+from m3leo_prep.ports.faults import content_fault, number_fault, place_fault
+from m3leo_prep.ports.guarded import Guarded
 from m3leo_prep.ports.source import Source
 
 MOSAICS = frozenset({"first", "last"})
@@ -38,8 +40,29 @@ class Derived:
     """By item id, ``source CRS -> zone`` and the coordinate operation, where the two CRSs differ."""
 
 
+@dataclass(frozen=True, slots=True)
+class Laid:
+    """One raster on its way into the result, for whoever explains it."""
+
+    array: Array
+    group: int
+    """Number of the acquisition, whose rasters are laid side by side before anything is composited."""
+    piece: Joined
+    look: Look
+    """The raster on the window's lattice."""
+    shown: NDArray[np.bool_]
+    """Where it showed when it was laid; what is laid later may replace it."""
+
+
 def derive(
-    source: Source, layer: Layer, items: Sequence[Item], geobox: GeoBox, slot: Slot, *, skip_damaged: bool = False
+    source: Source,
+    layer: Layer,
+    items: Sequence[Item],
+    geobox: GeoBox,
+    slot: Slot,
+    *,
+    skip_damaged: bool = False,
+    observe: Callable[[Laid], None] | None = None,
 ) -> Derived:
     """Return the pixels of a window.
 
@@ -50,6 +73,7 @@ def derive(
         geobox: the window on the layer's lattice; a whole number of chips.
         slot: the slot.
         skip_damaged: go on without a damaged item (noted in ``damaged``) instead of raising.
+        observe: told of every raster, in the order in which they are laid.
 
     Raises:
         CorruptError: an item is damaged and ``skip_damaged`` is false.
@@ -60,26 +84,27 @@ def derive(
     composites = {
         array.variable.name: Composite(array.statistic) for array in layer.arrays if array.statistic not in MOSAICS
     }
-    for tiles in _groups(items, layer):
+    for group, tiles in enumerate(_groups(items, layer)):
         passes = {name: Mosaic() for name in composites}
-        rasters = _read(source, tiles, geobox, slot, result, skip_damaged=skip_damaged)
-        for raster in rasters:
-            _check(layer, raster)
+        rasters = _read(source, layer, tiles, geobox, slot, result, skip_damaged=skip_damaged)
         for array in layer.arrays:
             name = array.variable.name
             joined = join([raster for raster in rasters if raster.variable == name])
             for piece in sorted(joined, key=lambda piece: piece.raster.geobox.crs != geobox.crs):
                 own = piece.raster.geobox.crs == geobox.crs
                 if not own:
-                    pair = f"{_name(piece.raster.geobox)} -> {_name(geobox)}"
+                    pair = f"{crs_name(piece.raster.geobox)} -> {crs_name(geobox)}"
                     operation = coordinate_operation(piece.raster.geobox.crs, geobox.crs)
                     result.operations |= {tile.item.id: (pair, operation) for tile in piece.tiles}
-                shown = (mosaics.get(name) or passes[name]).add(_align(piece.raster, array, geobox), own=own)
+                look = _align(piece.raster, array, geobox)
+                shown = (mosaics.get(name) or passes[name]).add(look, own=own)
+                if observe is not None:
+                    observe(Laid(array, group, piece, look, shown))
                 _note_used(result, piece, shown, geobox, layer.size)
         for name, mosaic in passes.items():
-            look = mosaic.result()
-            if look is not None:
-                composites[name].add(look)
+            laid = mosaic.result()
+            if laid is not None:
+                composites[name].add(laid)
     result.looks |= {name: mosaic.result() for name, mosaic in mosaics.items()}
     result.looks |= {name: composite.result() for name, composite in composites.items()}
     return result
@@ -114,13 +139,22 @@ def _groups(items: Sequence[Item], layer: Layer) -> Iterable[list[Item]]:
 
 
 def _read(
-    source: Source, tiles: Sequence[Item], geobox: GeoBox, slot: Slot, result: Derived, *, skip_damaged: bool
+    source: Source,
+    layer: Layer,
+    tiles: Sequence[Item],
+    geobox: GeoBox,
+    slot: Slot,
+    result: Derived,
+    *,
+    skip_damaged: bool,
 ) -> list[Raster]:
     """Return the rasters of some items; a damaged one is noted, or raised."""
     rasters: list[Raster] = []
     for item in tiles:
         try:
-            rasters.extend(source.read([item], geobox, slot))
+            for raster in source.read([item], geobox, slot):
+                _check(source, layer, item, raster, geobox)
+                rasters.append(raster)
         except NoData:
             continue  # nothing there: a reason, not a failure
         except CorruptError as error:
@@ -144,7 +178,7 @@ def _note_used(result: Derived, piece: Joined, shown: NDArray[np.bool_], geobox:
             result.used[tile.item.id] = (tile.item, chips if before is None else before[1] | chips)
 
 
-def _name(geobox: GeoBox) -> str:
+def crs_name(geobox: GeoBox) -> str:
     """Return a short name of a CRS."""
     crs = geobox.crs
     if crs is None:
@@ -152,17 +186,19 @@ def _name(geobox: GeoBox) -> str:
     return f"EPSG:{crs.epsg}" if crs.epsg else str(crs.proj.name)
 
 
-def _check(layer: Layer, raster: Raster) -> None:
-    """Raise ConfigError if a source gives other variables or bands than it described."""
-    where = f"layer {layer.name}, item {raster.item.id}"
-    bands = {array.variable.name: array.n_bands for array in layer.arrays}
-    if raster.variable not in bands:
-        raise ConfigError(f"source gave a variable '{raster.variable}' that it did not describe", where=where)
-    if raster.data.shape[0] != bands[raster.variable]:
-        given = raster.data.shape[0]
-        raise ConfigError(
-            f"source gave {given} bands of '{raster.variable}', described {bands[raster.variable]}", where=where
-        )
+def _check(source: Source, layer: Layer, item: Item, raster: Raster, geobox: GeoBox) -> None:
+    """Raise ConfigError if a source gives what it did not describe, or what would spoil pixels.
+
+    Place and numbers of our own sources' rasters are checked by their tests, those of others here, each time.
+    """
+    fault = content_fault(raster, (array.variable for array in layer.arrays), {item.id})
+    name = ""
+    if isinstance(source, Guarded):
+        name = f" '{source.name}'"
+        fault = fault or place_fault(raster, geobox) or number_fault(raster)
+    if fault is not None:
+        where = f"layer {layer.name}, item {item.id}"
+        raise ConfigError(f"source{name} gave {fault.seen}", where=where, hint=fault.change)
 
 
 def _align(raster: Raster, array: Array, geobox: GeoBox) -> Look:

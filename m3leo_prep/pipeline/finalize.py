@@ -9,9 +9,11 @@ import numpy as np
 import pyarrow as pa
 import yaml
 
+from m3leo_prep.core.format import FORMAT_VERSION
 from m3leo_prep.core.layer import Array
-from m3leo_prep.core.plan import FORMAT_VERSION, Plan
+from m3leo_prep.core.plan import Plan
 from m3leo_prep.core.raster import Item
+from m3leo_prep.core.sample import clusters_of
 from m3leo_prep.pipeline.companions import companions
 from m3leo_prep.pipeline.manifest import make_manifest
 from m3leo_prep.pipeline.rows import LayerRows, stitch
@@ -111,6 +113,9 @@ def _write_chips(folder: DatasetFolder, plan: Plan, ids: list[str], done: list[L
         "zone_shared": cells.zone_shared(),
         "split": pa.nulls(len(cells), pa.string()),
     }
+    if plan.sample is not None and plan.sample.edge is not None:
+        clusters = clusters_of(cells, plan.sample.edge)
+        columns["cluster"] = np.array(clusters.names())[clusters.member]
     for rows in done:
         parts = [rows.arrays[f"valid.{a.variable.name}"].reshape(len(cells), -1) for a in rows.plan.layer.arrays]
         columns[f"valid_{rows.plan.layer.name}"] = (

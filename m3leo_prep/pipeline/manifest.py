@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from m3leo_prep.core.format import FORMAT_VERSION
 from m3leo_prep.core.layer import Array
-from m3leo_prep.core.plan import FORMAT_VERSION, Plan, digest_of
+from m3leo_prep.core.plan import Plan, digest_of
 from m3leo_prep.pipeline.rows import LayerRows
 from m3leo_prep.pipeline.state import STATE, DatasetFolder
 from m3leo_prep.store.ledger import ShardFile
@@ -30,6 +31,7 @@ def make_manifest(folder: DatasetFolder, plan: Plan, done: list[LayerRows], shar
         "area": {"name": plan.area.name, "source": plan.area.source, "licence": plan.area.licence},
         "grid": plan.recipe.grid.model_dump(),
         "n_chips": len(plan.cells),
+        "sample": plan.sample and plan.sample.document(),
         "split_policy": plan.recipe.splits.policy,
         "layers": layers,
         "shards": {"count": len(shards), "bytes": sum(shard.bytes for shard in shards)},

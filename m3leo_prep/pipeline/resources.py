@@ -6,9 +6,10 @@ import os
 import re
 
 from m3leo_prep.core.errors import ConfigError
-from m3leo_prep.pipeline.build import WORKER_BYTES
 from m3leo_prep.pipeline.unit import WORK_BYTES
 
+WORKER_BYTES = int(2.5 * 2**30)
+"""A worker's peak: its window, its shard's compressed chunks, the libraries."""
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 LEAST_WORK_BYTES = 64 * 2**20
 

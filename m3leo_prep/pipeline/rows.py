@@ -38,6 +38,9 @@ class UnitRows:
     acquisitions: NDArray[np.uint16]
     """(chip, slot) acquisitions used."""
     damaged: list[str] = field(default_factory=list)
+    """What could not be read of which item, for good."""
+    holes: list[str] = field(default_factory=list)
+    """What could not be had in this run."""
     operations: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -113,7 +116,7 @@ def stitch(plan: Plan, layer: LayerPlan, records: dict[str, Record], current: Ab
         loaded = dict(record.arrays)
         names = [rank[name] for name in record.info["items"]]
         flat, counts = iter(loaded.pop("used").tolist()), loaded.pop("used_count")
-        loaded.pop("chip_digests")
+        loaded.pop("digests")
         rows = np.s_[unit.first_row : unit.last_row, unit.first_slot : unit.last_slot]
         for chip, row in enumerate(range(unit.first_row, unit.last_row)):
             for position, slot in enumerate(range(unit.first_slot, unit.last_slot)):

@@ -21,11 +21,13 @@ from m3leo_prep.blobs.local import LocalBlobs
 from m3leo_prep.core.area import Area
 from m3leo_prep.core.encoding import Encoding
 from m3leo_prep.core.errors import StoreError
+from m3leo_prep.core.format import FORMAT_VERSION
 from m3leo_prep.core.grid import Cells, Grid
 from m3leo_prep.core.layer import Array, Layer
-from m3leo_prep.core.plan import FORMAT_VERSION, LayerPlan, Plan, SourceSpec
+from m3leo_prep.core.plan import LayerPlan, Plan, SourceSpec
 from m3leo_prep.core.raster import Item, Kind, LegendClass, Slot, Variable
 from m3leo_prep.core.recipe import Recipe
+from m3leo_prep.core.sample import Sample
 from m3leo_prep.store.ledger import Ledger
 from m3leo_prep.store.tables import read_table, write_table
 from m3leo_prep.store.zarr_array import to_json
@@ -49,11 +51,25 @@ class DatasetFolder:
 
     @property
     def manifest(self) -> dict[str, Any] | None:
-        """The manifest, or None before the first ``finalize``."""
+        """The manifest, or None before the first ``finalize``.
+
+        Raises:
+            StoreError: it was written by a newer version.
+            ValueError: it is no JSON.
+        """
         try:
             made: dict[str, Any] = json.loads(self.blobs.get("manifest.json"))
         except FileNotFoundError:
             return None
+        version = str(made.get("format_version", FORMAT_VERSION)) if isinstance(made, dict) else ""
+        if version.partition(".")[0].isdigit() and int(version.partition(".")[0]) > int(
+            FORMAT_VERSION.partition(".")[0]
+        ):
+            raise StoreError(
+                f"the dataset has format version {version}, newer than the {FORMAT_VERSION} known here",
+                hint="pip install --upgrade m3leo-prep",
+                where=str(self.path),
+            )
         return made
 
     def check_usable(self) -> None:
@@ -65,38 +81,36 @@ class DatasetFolder:
         if not self.path.exists():
             return
         if not self.path.is_dir():
-            raise StoreError(f"{self.path} is a file", hint="give a folder as --out")
-        if any(self.path.iterdir()) and not self.state.is_dir():
+            raise StoreError(f"{self.path} is a file, not a folder", hint="give a folder as --out")
+        if self.state.is_dir():
+            return
+        if (self.path / "manifest.json").is_file():
+            raise StoreError(
+                f"{self.path} holds a dataset without the state of its build (.m3leo): it can be read, not built on",
+                hint="copy the folder .m3leo of the original too, or give a new folder as --out",
+            )
+        if any(self.path.iterdir()):
             raise StoreError(
                 f"the folder {self.path} holds something else", hint="give a new or an empty folder as --out"
             )
 
+    def holds(self, plan: Plan) -> bool:
+        """Return whether exactly this plan is frozen here."""
+        try:
+            return self.blobs.get(PLAN) == to_json(_frozen_form(plan)[0])
+        except FileNotFoundError:
+            return False
+
     def freeze(self, plan: Plan) -> None:
         """Write the plan; ``plan.json`` last, so that a torn write is never taken for a plan."""
-        document = {
-            "format_version": FORMAT_VERSION,
-            "n_chips": len(plan.cells),
-            "recipe": plan.recipe.resolved(),
-            "area": {
-                "name": plan.area.name,
-                "wkt": shapely.to_wkt(plan.area.geometry, rounding_precision=-1),
-                "source": plan.area.source,
-                "licence": plan.area.licence,
-                "note": plan.area.note,
-            },
-            "layers": [_layer_document(layer) for layer in plan.layers],
-        }
-        tables = {f"items-{layer.layer.name}": _items_table(layer.items) for layer in plan.layers}
-        columns = {"epsg": plan.cells.epsg, "col": plan.cells.col, "row": plan.cells.row}
-        tables["cells"] = pa.table({name: pa.array(values) for name, values in columns.items()})
         # Tables get new names, so that the old plan stays whole until the new one is in place.
         old = set(self.blobs.list(f"{STATE}/plan")) - {PLAN}
-        names = {name: f"{STATE}/plan/{name}-{_content(table)}.parquet" for name, table in tables.items()}
+        document, tables = _frozen_form(plan)
         for name, table in tables.items():
-            if names[name] not in old:
-                write_table(self.blobs, names[name], table)
-        self.blobs.put(PLAN, to_json(document | {"tables": names}))
-        for name in old - set(names.values()):
+            if name not in old:
+                write_table(self.blobs, name, table)
+        self.blobs.put(PLAN, to_json(document))
+        for name in old - tables.keys():
             self.blobs.delete(name)
 
     def frozen(self) -> Plan | None:
@@ -121,7 +135,7 @@ class DatasetFolder:
         if document["format_version"].split(".")[0] != FORMAT_VERSION.split(".")[0]:
             raise StoreError(
                 f"the dataset was planned by format {document['format_version']}, this version knows {FORMAT_VERSION}",
-                hint="update m3leo-prep",
+                hint="pip install --upgrade m3leo-prep",
                 where=str(self.path),
             )
         recipe = Recipe.model_validate(document["recipe"])
@@ -132,13 +146,19 @@ class DatasetFolder:
         area = document["area"]
         outline = Area(area["name"], shapely.from_wkt(area["wkt"]), area["source"], area["licence"], area["note"])
         layers = tuple(self._layer(doc, names) for doc in document["layers"])
-        return Plan(recipe, outline, grid, Cells(grid, *columns), layers)
+        drawn = document.get("sample")  # plans of before samples have none
+        sample = None if drawn is None else Sample(**drawn)
+        return Plan(recipe, outline, grid, Cells(grid, *columns), layers, sample=sample)
 
     def _plan_table(self, name: str) -> pa.Table:
         try:
             return read_table(self.blobs, name)
         except FileNotFoundError as error:
-            raise StoreError("a part of the frozen plan is missing", where=f"{self.path}/{name}") from error
+            raise StoreError(
+                "a part of the frozen plan is missing",
+                hint="copy the dataset's .m3leo folder again; or delete it and build into a new folder",
+                where=f"{self.path}/{name}",
+            ) from error
 
     def _layer(self, document: dict[str, Any], names: dict[str, str]) -> LayerPlan:
         doc = dict(document)
@@ -149,6 +169,29 @@ class DatasetFolder:
         source = SourceSpec(**doc.pop("source"))
         items = _items(self._plan_table(names[f"items-{made.name}"]))
         return LayerPlan(layer=made, source=source, items=items, **doc)
+
+
+def _frozen_form(plan: Plan) -> tuple[dict[str, Any], dict[str, pa.Table]]:
+    """Return what is written of a plan: ``plan.json`` and its tables by name; equal plans give equal forms."""
+    document = {
+        "format_version": FORMAT_VERSION,
+        "n_chips": len(plan.cells),
+        "recipe": plan.recipe.resolved(),
+        "area": {
+            "name": plan.area.name,
+            "wkt": shapely.to_wkt(plan.area.geometry, rounding_precision=-1),
+            "source": plan.area.source,
+            "licence": plan.area.licence,
+            "note": plan.area.note,
+        },
+        "sample": plan.sample and plan.sample.document(),
+        "layers": [_layer_document(layer) for layer in plan.layers],
+    }
+    tables = {f"items-{layer.layer.name}": _items_table(layer.items) for layer in plan.layers}
+    columns = {"epsg": plan.cells.epsg, "col": plan.cells.col, "row": plan.cells.row}
+    tables["cells"] = pa.table({name: pa.array(values) for name, values in columns.items()})
+    names = {name: f"{STATE}/plan/{name}-{_content(table)}.parquet" for name, table in tables.items()}
+    return document | {"tables": names}, {names[name]: table for name, table in tables.items()}
 
 
 def _content(table: pa.Table) -> str:
@@ -178,13 +221,19 @@ def _layer_document(plan: LayerPlan) -> dict[str, Any]:
             ],
             "arrays": [_array_document(array) for array in layer.arrays],
         },
-        "source": {"name": plan.source.name, "options": dict(plan.source.options), "base": plan.source.base},
+        "source": _source_document(plan.source),
         "source_version": plan.source_version,
         "op_versions": dict(plan.op_versions),
         "licence": plan.licence,
         "citation": plan.citation,
         "pitch": plan.pitch,
     }
+
+
+def _source_document(spec: SourceSpec) -> dict[str, Any]:
+    extra = {"code": spec.code, "made_from": spec.made_from}
+    document = {"name": spec.name, "options": dict(spec.options), "base": spec.base}
+    return document | {name: value for name, value in extra.items() if value}
 
 
 def _array_document(array: Array) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import shapely
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from m3leo_prep.core.grid import Cells
 from m3leo_prep.core.plan import LayerPlan, Unit, chip_digests, digest_of
 from m3leo_prep.core.raster import Item, Slot
+from m3leo_prep.core.reasons import RETRYABLE
 from m3leo_prep.store.ledger import Record
 
 
@@ -20,6 +21,7 @@ class Task:
 
     unit: Unit
     plan: LayerPlan
+    """Without its items: a task travels to other machines, and a layer may have many thousands."""
     cells: Cells
     slots: tuple[Slot, ...]
     items: tuple[Item, ...]
@@ -27,7 +29,7 @@ class Task:
     reaching: tuple[tuple[tuple[int, ...], ...], ...]
     """Per chip and slot, which of ``items`` may reach it."""
     digests: NDArray[np.uint8]
-    """(chip, 16)"""
+    """(chip, slot, 16)"""
     prior: Record | None
     """The unit's last record, whose unchanged chips are copied."""
 
@@ -42,6 +44,24 @@ def unit_digest(plan: LayerPlan, digests: NDArray[np.uint8]) -> str:
     return digest_of([digest_of(plan.settings()), digests.tobytes().hex()])
 
 
+def unchanged(task: Task) -> NDArray[np.bool_]:
+    """Return (chip, slot), True where the unit's last record has the pixels as they are to be: those are copied."""
+    chips, slots = len(task.cells), len(task.slots)
+    same = np.zeros((chips, slots), bool)
+    prior = task.prior
+    if prior is None or "digests" not in prior.arrays:
+        return same
+    old = prior.arrays["digests"]
+    part = np.s_[: min(len(old), chips), : min(old.shape[1], slots)]
+    same[part] = (old[part] == task.digests[part]).all(axis=-1)
+    for array in task.plan.layer.arrays:
+        reasons = prior.arrays[f"reason.{array.variable.name}"][part]
+        same[part] &= ~np.isin(reasons, [int(r) for r in RETRYABLE]).any(axis=-1)
+    if task.plan.layer.chunk_slots > 1:  # all slots of a chip are one chunk
+        same &= same.all(axis=1, keepdims=True) & (old.shape[1] == slots)
+    return same
+
+
 def items_of(cells: Cells, plan: LayerPlan, unit: Unit) -> tuple[list[Slot], list[list[list[Item]]]]:
     """Return the unit's slots and, per chip and slot, the items that may reach the chip, in the source's order."""
     slots = list(plan.layer.slots[unit.first_slot : unit.last_slot])
@@ -50,8 +70,7 @@ def items_of(cells: Cells, plan: LayerPlan, unit: Unit) -> tuple[list[Slot], lis
     margin = 8 * max(plan.layer.pitch, plan.pitch or 0.0) / 111_000
     north = np.abs(shapely.bounds(outlines)[:, [1, 3]]).max()
     reach = shapely.buffer(outlines, margin / np.cos(np.radians(min(north, 84.0))), join_style="mitre")
-    tree = shapely.STRtree([item.footprint for item in plan.items])
-    pairs = tree.query(reach, predicate="intersects")
+    pairs = _index(plan.items).tree.query(reach, predicate="intersects")
     per_chip: list[list[list[Item]]] = [[[] for _ in slots] for _ in range(len(cells))]
     for chip, index in sorted(zip(*pairs.tolist(), strict=True)):
         item = plan.items[index]
@@ -61,12 +80,41 @@ def items_of(cells: Cells, plan: LayerPlan, unit: Unit) -> tuple[list[Slot], lis
     return slots, per_chip
 
 
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """Where a layer's items are found quickly."""
+
+    items: tuple[Item, ...]
+    tree: shapely.STRtree
+    """Of their footprints."""
+    place: dict[str, int]
+    """By id."""
+
+
+_indices: dict[int, _Index] = {}
+_KEPT = 32
+"""Layers whose index is kept: a layer has thousands of units, and making it anew took most of the time of a task."""
+
+
+def _index(items: tuple[Item, ...]) -> _Index:
+    """Return the index of a plan's items, made once for the same tuple."""
+    kept = _indices.get(id(items))
+    if kept is None:
+        place = {item.id: i for i, item in enumerate(items)}
+        kept = _Index(items, shapely.STRtree([item.footprint for item in items]), place)
+        while len(_indices) >= _KEPT:
+            _indices.pop(next(iter(_indices)), None)
+        _indices[id(items)] = kept  # it holds the tuple, so that no other tuple gets its number
+    return kept
+
+
 def make_task(cells: Cells, plan: LayerPlan, unit: Unit, prior: Record | None) -> Task:
     """Return the task of a unit; ``cells`` are the chips of the unit alone."""
     slots, per_chip = items_of(cells, plan, unit)
     digests = chip_digests(cells.ids(), digest_of(plan.settings()), tuple(slots), per_chip)
-    found = {item.id for chip in per_chip for slot in chip for item in slot}
-    items = tuple(item for item in plan.items if item.id in found)
+    place = _index(plan.items).place
+    found = {item.id: item for chip in per_chip for slot in chip for item in slot}
+    items = tuple(sorted(found.values(), key=lambda item: place[item.id]))
     rank = {item.id: i for i, item in enumerate(items)}
     reaching = tuple(tuple(tuple(rank[item.id] for item in slot) for slot in chip) for chip in per_chip)
-    return Task(unit, plan, cells, tuple(slots), items, reaching, digests, prior)
+    return Task(unit, replace(plan, items=()), cells, tuple(slots), items, reaching, digests, prior)

@@ -17,7 +17,7 @@ from m3leo_prep.ops import summary
 from m3leo_prep.pipeline.derive import Derived, derive
 from m3leo_prep.pipeline.origins import open_source
 from m3leo_prep.pipeline.rows import UnitRows, percent
-from m3leo_prep.pipeline.task import Task
+from m3leo_prep.pipeline.task import Task, unchanged
 from m3leo_prep.pipeline.windows import Window, cut
 from m3leo_prep.ports.blobs import Blobs
 from m3leo_prep.store.codec import ChunkCodec, is_missing
@@ -49,11 +49,12 @@ class UnitBuilder:
 
     def build(self) -> Record:
         """Return the unit's record; its shards are in place when this returns."""
-        todo = np.setdiff1d(np.arange(len(self._task.cells)), self._copy_unchanged())
+        wanted = ~self._copy_unchanged()
+        todo = np.flatnonzero(wanted.any(axis=1))
         if len(todo):
             for window in cut(self._task.cells[todo], todo):
                 for slot_index in range(len(self._task.slots)):
-                    self._fill(window, slot_index)
+                    self._fill_wanted(window, slot_index, wanted[window.index, slot_index])
                 self._flush_series()
         shards = tuple(self._write(array) for array in self._layer.arrays)
         rows = self._rows
@@ -62,19 +63,28 @@ class UnitBuilder:
         rank = {name: i for i, name in enumerate(names)}
         flat = [rank[name] for chip in rows.used for slot in chip for name in slot]
         arrays = rows.arrays() | {
-            "chip_digests": self._task.digests,
+            "digests": self._task.digests,
             "used": np.array(flat, np.int32),
             "used_count": np.array([[len(slot) for slot in chip] for chip in rows.used], np.int32),
         }
         info = {
             "items": names,
             "damaged": sorted(set(rows.damaged)),
+            "holes": sorted(set(rows.holes)),
             "operations": dict(sorted(rows.operations.items())),
             "rows": [self._task.unit.first_row, self._task.unit.last_row],
         }
         return Record(self._task.unit.id, self._task.digest, shards, retryable, arrays, info)
 
     # -- windows ---------------------------------------------------------------------------------------------------
+
+    def _fill_wanted(self, window: Window, slot_index: int, wanted: NDArray[np.bool_]) -> None:
+        """Derive those chips of a window that are not copied in this slot."""
+        if wanted.all():
+            self._fill(window, slot_index)
+        elif wanted.any():
+            for part in cut(window.cells[wanted], window.index[wanted]):
+                self._fill(part, slot_index)
 
     def _fill(self, window: Window, slot_index: int) -> None:
         """Derive a window, cut smaller where memory, a limit or a damaged item asks for it."""
@@ -174,7 +184,7 @@ class UnitBuilder:
 
     def _hole(self, window: Window, slot_index: int, reason: Reason, error: Exception) -> None:
         """Note that nothing could be had now; the next run asks again."""
-        self._rows.damaged.append(str(error))
+        self._rows.holes.append(str(error))
         for chip in window.index.tolist():
             for array in self._layer.arrays:
                 name = array.variable.name
@@ -223,51 +233,46 @@ class UnitBuilder:
         name = shard_name(self._layer.name, array.variable.name, place)
         return write_shard(self._blobs, name, self._chunks[array.variable.name], array_grid(self._layer, array))
 
-    def _copy_unchanged(self) -> NDArray[np.int64]:
-        """Take over the chips of the prior record that are made of the same things; return their positions."""
+    def _copy_unchanged(self) -> NDArray[np.bool_]:
+        """Take over what the prior record has as it is to be; return (chip, slot), True where that was done."""
+        same = unchanged(self._task)
         prior = self._task.prior
-        if prior is None or "chip_digests" not in prior.arrays:
-            return np.array([], np.int64)
-        old = prior.arrays["chip_digests"]
-        n = min(len(old), len(self._task.cells))
-        same = (old[:n] == self._task.digests[:n]).all(axis=1)
-        for array in self._layer.arrays:
-            reasons = prior.arrays[f"reason.{array.variable.name}"][:n]
-            same &= ~np.isin(reasons, [int(r) for r in RETRYABLE]).any(axis=(1, 2))
-        chips = np.flatnonzero(same)
-        if len(chips) and self._copy_chunks(prior, set(chips.tolist())):
-            self._copy_rows(prior, chips)
-            return chips
-        return np.array([], np.int64)
+        if prior is not None and same.any() and self._copy_chunks(prior, same):
+            self._copy_rows(prior, same)
+            return same
+        return np.zeros_like(same)
 
-    def _copy_chunks(self, prior: Record, chips: set[int]) -> bool:
+    def _copy_chunks(self, prior: Record, same: NDArray[np.bool_]) -> bool:
+        copied: dict[str, dict[ChunkKey, bytes]] = {}
         for array, shard in zip(self._layer.arrays, prior.shards, strict=True):
             if shard.bytes == 0:
                 continue
             if self._blobs.size(shard.path) != shard.bytes or sha256_of(self._blobs, shard.path) != shard.sha256:
-                return False  # a torn run replaced the shard after its record: build all of it again
+                return False  # a torn run replaced the shard after its record: all of it is built again
+            chunks = copied[array.variable.name] = {}
             grid = array_grid(self._layer, array)
             tail = self._blobs.get(shard.path, -index_size(grid))
             index = decode_index(tail, grid, where=shard.path)
             for place in np.argwhere(index[..., 1] != MISSING):
                 key = tuple(int(k) for k in place)
-                if key[0] in chips:
+                if same[key[0], 0 if self._layer.is_static else key[1]]:
                     start, length = (int(v) for v in index[key])
-                    self._chunks[array.variable.name][key] = self._blobs.get(shard.path, start, length)
+                    chunks[key] = self._blobs.get(shard.path, start, length)
+        self._chunks |= copied
         return True
 
-    def _copy_rows(self, prior: Record, chips: NDArray[np.int64]) -> None:
+    def _copy_rows(self, prior: Record, same: NDArray[np.bool_]) -> None:
         rows = self._rows
+        where = np.nonzero(same)
         for name, values in rows.arrays().items():
-            values[chips] = prior.arrays[name][chips]
+            values[where] = prior.arrays[name][where]
         names: list[str] = list(prior.info["items"])
         counts = prior.arrays["used_count"]
         flat = prior.arrays["used"]
         ends = counts.reshape(-1).cumsum().reshape(counts.shape)
-        for chip in chips.tolist():
-            for slot in range(counts.shape[1]):
-                end = int(ends[chip, slot])
-                rows.used[chip][slot] = [names[i] for i in flat[end - int(counts[chip, slot]) : end]]
+        for chip, slot in zip(*(index.tolist() for index in where), strict=True):
+            end = int(ends[chip, slot])
+            rows.used[chip][slot] = [names[i] for i in flat[end - int(counts[chip, slot]) : end]]
         rows.damaged.extend(prior.info["damaged"])
         rows.operations |= prior.info["operations"]
 

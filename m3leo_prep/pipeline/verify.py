@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +55,13 @@ def verify(
     if not report.ok:
         return report  # what follows reads these files
     shards = read_shards(folder.blobs)
-    _shard_files(folder, manifest, shards, report, hashes=not quick)
+    plan = folder.frozen()
+    unfinished = {p.layer.name for p in plan.layers} - manifest["layers"].keys() if plan else set()
+    _shard_files(folder, manifest, shards, unfinished, report, hashes=not quick)
     check = PixelCheck(folder, manifest, report, seed=seed)
     for name in manifest["layers"]:
         check.georeference(name)
         check.stored(name, on_shard, most=SAMPLE_CHIPS if quick else None)
-    plan = folder.frozen()
     if plan is None:
         report.notes.append("the build state is not here: the grid was not checked and no chip derived again")
     elif not _is_finished(plan, manifest):
@@ -98,8 +100,16 @@ def _small_files(folder: DatasetFolder, manifest: dict[str, Any], report: Report
 
 
 def _shard_files(
-    folder: DatasetFolder, manifest: dict[str, Any], shards: dict[str, ShardFile], report: Report, *, hashes: bool
+    folder: DatasetFolder,
+    manifest: dict[str, Any],
+    shards: dict[str, ShardFile],
+    unfinished: AbstractSet[str],
+    report: Report,
+    *,
+    hashes: bool,
 ) -> None:
+    """Check that all shards are there, and nothing else but what layers that are not finished have so far."""
+    report.notes += [f"layer {name} is not finished and not part of the dataset" for name in sorted(unfinished)]
     for name, shard in shards.items():
         report.count("shards")
         size = folder.blobs.size(name)
@@ -115,7 +125,7 @@ def _shard_files(
     known = set(shards) | set(manifest["files"]) | {"manifest.json"}
     for place in ("chips.zarr", "provenance"):
         for name in folder.blobs.list(place):
-            if name not in known:
+            if name not in known and name.split("/")[1] not in unfinished:
                 report.add(name, "not part of this dataset")
 
 

@@ -1,1 +1,1 @@
-"""How units of work are run: threads, processes."""
+"""How units of work are run: threads, processes, a Dask cluster."""

@@ -91,7 +91,11 @@ class Ledger:
         Raises:
             StoreError: a segment is damaged elsewhere than at its torn end.
         """
-        return {record.unit: record for path in self._segments() for record in _read(path)}
+        found: dict[str, Record] = {}
+        for path in self._segments():
+            with contextlib.suppress(FileNotFoundError):  # another part had nothing to add and took it away
+                found |= {record.unit: record for record in _read(path)}
+        return found
 
     def _segments(self) -> list[Path]:
         """Return the segments in their order: by run, then writer."""
@@ -215,7 +219,7 @@ def _read(path: Path) -> Iterator[Record]:
             if frame and is_whole and end == size:
                 is_whole = crc32c(file.read(frame[1])) == frame[3]
             if not frame or not is_whole:
-                if _has_record(path, offset + 1):
+                if _has_record(path, offset + 1, size):
                     raise _damaged(path, offset)
                 return
             given = json.loads(head)
@@ -239,9 +243,12 @@ def _frame_at(raw: bytes) -> tuple[int, int, bytes, bytes] | None:
     return head, body, head_crc, body_crc
 
 
-def _has_record(path: Path, start: int) -> bool:
-    """Return True if an intact record begins anywhere from ``start`` on: then damage is not a torn end."""
-    data = path.read_bytes()
+def _has_record(path: Path, start: int, size: int) -> bool:
+    """Return True if an intact record begins anywhere from ``start`` on: then damage is not a torn end.
+
+    Only the first ``size`` bytes count: another part may be adding records now.
+    """
+    data = path.read_bytes()[:size]
     while (start := data.find(MAGIC, start)) >= 0:
         frame = _frame_at(data[start : start + _FRAME.size])
         if frame:

@@ -1,4 +1,4 @@
-"""One builder at a time."""
+"""One builder at a time, or several parts of one build."""
 
 from __future__ import annotations
 
@@ -7,25 +7,30 @@ import fcntl
 import json
 import os
 import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
 from m3leo_prep.core.errors import StoreError
 
+TRIES = 10
+PAUSE_SECONDS = 0.05
+"""Between tries: whoever only looks whether a build runs holds its lock for less."""
+
 
 class BuildLock:
     """A context in which nobody else builds this dataset; the system frees it when the process ends, however it ends.
 
-    Parts (``build --part i/n``) share the dataset with each other, but not with a whole build, and one part not with
-    itself.
+    Parts (``build --part i/n``) share the dataset with the other parts of the same n, but not with a whole build, and
+    one part not with itself.
     """
 
     def __init__(self, state: Path, part: str = "") -> None:
         """``state`` is the dataset's ``.m3leo`` folder, ``part`` such as ``3-of-8``, empty for a whole build."""
         self.state = state
-        self._wanted = [("lock", fcntl.LOCK_SH if part else fcntl.LOCK_EX)]
-        if part:
-            self._wanted.append((f"lock-{part}", fcntl.LOCK_EX))
+        self._part = part
         self._handles: list[int] = []
 
     def __enter__(self) -> Self:
@@ -35,8 +40,19 @@ class BuildLock:
             StoreError: somebody else builds; the message names who.
         """
         try:
-            for name, mode in self._wanted:
-                self._take(self.state / name, mode)
+            if not self._part:
+                self._take("lock", fcntl.LOCK_EX, "another build writes this dataset")
+                return self
+            number, _, of = self._part.partition("-of-")
+            self._take("lock", fcntl.LOCK_SH, "a whole build writes this dataset")
+            self._take(f"lock-of-{of}", fcntl.LOCK_SH, "another build is just starting")
+            for path in sorted(self.state.glob("lock-of-*")):
+                if path.name != f"lock-of-{of}":
+                    count = path.name.rpartition("-")[2]
+                    # Held for a moment: it tells that no part of another count, which owns other units, is at work.
+                    os.close(self._take(path.name, fcntl.LOCK_EX, f"this dataset is being built in {count} parts"))
+                    self._handles.pop()
+            self._take(f"lock-{self._part}", fcntl.LOCK_EX, f"part {number} of {of} is being built already")
         except BaseException:
             self.__exit__()
             raise
@@ -46,32 +62,70 @@ class BuildLock:
         while self._handles:
             os.close(self._handles.pop())
 
-    def _take(self, path: Path, mode: int) -> None:
+    def _take(self, name: str, mode: int, conflict: str) -> int:
         # The file stays: removing it would let two builders lock two files of the same name.
-        try:
-            self.state.mkdir(parents=True, exist_ok=True)
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        except OSError as error:
-            raise StoreError(
-                f"the dataset cannot be locked: {error.strerror}", hint="is the folder writable?", where=str(path)
-            ) from error
+        path = self.state / name
+        handle = _open(path)
         self._handles.append(handle)
         try:
-            fcntl.flock(handle, mode | fcntl.LOCK_NB)
+            _patiently(lambda: fcntl.flock(handle, mode | fcntl.LOCK_NB))
         except OSError as error:
             if error.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
-                raise StoreError(
-                    f"this file system cannot lock files: {error.strerror}",
-                    hint="build on a local disk and copy the dataset afterwards",
-                    where=str(path),
-                ) from error
+                raise _no_locks(error, path) from error
             raise StoreError(
-                f"another build writes this dataset: {_holder(handle)}",
+                f"{conflict}: {_holder(handle)}",
                 hint="wait for it or stop it, then run the same command again",
                 where=str(path),
             ) from None
         os.ftruncate(handle, 0)
         os.pwrite(handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
+        return handle
+
+
+@contextmanager
+def planning(state: Path) -> Iterator[None]:
+    """A context that one part at a time is in: the first one plans, the others find its plan.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    path = state / "lock-plan"
+    handle = _open(path)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:
+            raise _no_locks(error, path) from error
+        yield
+    finally:
+        os.close(handle)
+
+
+def _open(path: Path) -> int:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise StoreError(
+            f"the dataset cannot be locked: {error.strerror}", hint="is the folder writable?", where=str(path)
+        ) from error
+
+
+def _no_locks(error: OSError, path: Path) -> StoreError:
+    return StoreError(
+        f"this file system cannot lock files: {error.strerror}",
+        hint="build on a local disk and copy the dataset afterwards",
+        where=str(path),
+    )
+
+
+def _patiently(lock: Callable[[], None]) -> None:
+    for _ in range(TRIES - 1):
+        try:
+            return lock()
+        except BlockingIOError:
+            time.sleep(PAUSE_SECONDS)
+    return lock()
 
 
 def _holder(handle: int) -> str:

@@ -156,6 +156,7 @@ def test_an_area_is_shown(run: Run) -> None:
     assert shown.json["zones"] == [32632]
     assert shown.json["bounds"] == [9.31, 57.12, 9.58, 57.265]
     text = run("aoi", "show", "demo").out
+    assert "[" not in text.split("name")[0], "markup is not printed"
     for word in ("chips", "16", "32,632" if "32,632" in text else "32632", "CC0-1.0"):
         assert word in text
 
@@ -192,7 +193,7 @@ def test_what_people_read(run: Run) -> None:
     assert done.code == 0
     assert done.out == "", "standard output is for what was asked for"
     assert "12 chips in d, verified." in done.err
-    assert "Next: m3leo-prep verify d" in done.err
+    assert "Next: m3leo-prep show d 0" in done.err
     assert "position 1/1, s1 1/1 units" in done.err
     checked = run("verify", "d")
     assert "12 chips" in checked.out
@@ -415,8 +416,20 @@ def test_holes_that_may_fill_end_with_7_and_are_filled(run: Run) -> None:
     assert "12 holes may fill: run the same command again" in told.err
 
 
-def test_a_bug_ends_with_1_and_asks_for_a_report(run: Run) -> None:
+def test_a_bug_in_a_users_source_is_told_as_that_sources(run: Run) -> None:
     done = build(run, recipe=mine(", find_error: bug"))
+    assert done.code == 4
+    assert "failed in find(): ZeroDivisionError: a mistake in the code" in done.err
+    assert "my_source.py, line" in done.err
+    assert "report it" not in done.err
+
+
+def test_a_bug_ends_with_1_and_asks_for_a_report(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a mistake in the code")
+
+    monkeypatch.setattr("m3leo_prep.cli.building.make_plan", fail)
+    done = build(run)
     assert done.code == 1
     assert "ZeroDivisionError: a mistake in the code" in done.err
     assert done.err.endswith("please report it with the lines above\n")

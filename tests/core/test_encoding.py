@@ -184,3 +184,24 @@ def test_a_legend_that_uses_the_fill_code_is_refused():
     variable = Variable("map", Kind.CLASSES, ("map",), legend=(LegendClass(CLASS_FILL, "snow"),))
     with pytest.raises(ConfigError, match="remap"):
         default_encoding(variable)
+
+
+@pytest.mark.parametrize("given", ["uint8", "int8", "uint16", "int16", "int32", "bool"])
+@pytest.mark.parametrize("stored", ["uint8", "uint16", "int16", "int32"])
+def test_the_fill_code_does_not_wrap_in_the_type_of_the_values(given: str, stored: str) -> None:
+    """The fill of a wide type does not fit the narrow one that a source gave."""
+    info = np.iinfo(stored)
+    fill = int(info.min) if info.min < 0 else int(info.max)
+    encoding = Encoding(stored, fill, valid_min=0, valid_max=100, unit="class")
+    values = np.array([[[1, 0, 1]]]).astype(given)
+    valid = np.array([[[True, True, False]]])
+    encoded = encode(values, valid, encoding)
+    assert encoded.codes.tolist() == [[[1, 0, fill]]]
+    assert encoded.valid.tolist() == [[[True, True, False]]]
+
+
+def test_flags_of_a_byte_keep_their_holes() -> None:
+    encoding = default_encoding(Variable("qa", Kind.BITS, ("flags",)))
+    encoded = encode(np.array([[[1, 255, 7]]], np.uint8), np.array([[[True, True, False]]]), encoding)
+    assert encoded.codes.tolist() == [[[1, 255, encoding.fill]]]
+    assert encoding.fill not in {1, 255}

@@ -133,7 +133,7 @@ def chips(
     ids: Any = ("a", "b"),
 ) -> list[bytes]:
     found = chip_digests(list(ids), settings, slots, items or [[[ITEM], []], [[ITEM], []]])
-    assert found.shape == (len(ids), 16)
+    assert found.shape == (len(ids), len(slots), 16)
     assert found.dtype == np.uint8
     return [row.tobytes() for row in found]
 
@@ -156,6 +156,22 @@ def test_a_chips_digest_is_its_own() -> None:
 )
 def test_settings_and_slots_change_every_chip(change: dict[str, Any]) -> None:
     assert not set(chips(**change)) & set(chips())
+
+
+def test_a_slot_and_its_items_change_that_slot_alone() -> None:
+    """A longer series keeps the slots it had."""
+
+    def of(slots: tuple[Slot, ...], items: list[Item]) -> Any:
+        return chip_digests(["a"], "s", slots, [[items, *[[] for _ in slots[1:]]]])[0]
+
+    before = of(SLOTS, [ITEM])
+    later = of((SLOTS[0], replace(SLOTS[1], label="other")), [ITEM])
+    assert (later[0] == before[0]).all()
+    assert (later[1] != before[1]).any()
+    fewer = of(SLOTS, [])
+    assert (fewer[0] != before[0]).any()
+    assert (fewer[1] == before[1]).all()
+    assert (of(SLOTS[:1], [ITEM])[0] == before[0]).all()
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,13 @@ import shapely
 
 from m3leo_prep.core import layer as layer_module
 from m3leo_prep.core.area import Area
-from m3leo_prep.core.plan import Plan
+from m3leo_prep.core.plan import Plan, Unit
 from m3leo_prep.core.recipe import parse_recipe
 from m3leo_prep.pipeline.build import build
+from m3leo_prep.pipeline.follow.watch import Watch
 from m3leo_prep.pipeline.plan import make_plan
 from m3leo_prep.runners.threads import Threads
+from m3leo_prep.store.ledger import Record
 
 MINI = """
 name: mini
@@ -55,6 +57,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(layer_module, "SHARD_CHIPS", (4,))
         build(plan(), path, runner=Threads(2))
     return path
+
+
+class Done(Watch):
+    """Calls a function with every unit that is done and its new record."""
+
+    def __init__(self, call: Callable[[Unit, Record | None], object]) -> None:
+        self.done = call
 
 
 def tree(path: Path) -> dict[str, bytes]:

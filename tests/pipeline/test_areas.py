@@ -16,7 +16,8 @@ from shapely.geometry import Point, mapping, shape
 from m3leo_prep.core.area import Area
 from m3leo_prep.core.errors import ConfigError, MissingDependency
 from m3leo_prep.core.grid import Grid
-from m3leo_prep.pipeline.areas import list_areas, load_area
+from m3leo_prep.pipeline.areas import load_area
+from m3leo_prep.pipeline.shipped import list_areas
 
 AOI = Path(__file__).parents[2] / "aoi"
 SQUARE = shapely.box(9, 50, 10, 51)

@@ -19,7 +19,7 @@ from m3leo_prep.runners.processes import Processes
 from m3leo_prep.runners.threads import Threads
 from m3leo_prep.store.ledger import BuildLock
 
-from .conftest import LARGE, MINI, SMALL, area, plan, tree
+from .conftest import LARGE, MINI, SMALL, Done, area, plan, tree
 
 
 def test_every_pixel_holds_its_own_coordinates(built: Path) -> None:
@@ -90,7 +90,7 @@ def test_growth_keeps_rows_and_copies_old_chunks(built: Path, tmp_path: Path) ->
     old_ids = _ids(path)
     read: list[str] = []
     grown = plan(where=area(LARGE, "more"))
-    result = build(grown, path, runner=Threads(2), on_unit=lambda u, r: read.append(u.id) if r else None)
+    result = build(grown, path, runner=Threads(2), watch=Done(lambda u, r: read.append(u.id) if r else None))
     new_ids = _ids(path)
     assert new_ids[: len(old_ids)] == old_ids
     assert len(new_ids) > len(old_ids)
@@ -127,7 +127,7 @@ def test_changing_one_layer_builds_only_that_one(tmp_path: Path) -> None:
     build(plan(), path, runner=Threads(2))
     changed = plan(MINI.replace("product: landcover}", "product: landcover, seed: 7}"))
     read: set[str] = set()
-    build(changed, path, runner=Threads(2), on_unit=lambda u, r: read.add(u.layer) if r else None)
+    build(changed, path, runner=Threads(2), watch=Done(lambda u, r: read.add(u.layer) if r else None))
     assert read == {"landcover"}
     assert verify(path).ok
 
@@ -245,7 +245,7 @@ def test_op_versions_are_in_the_digest(built: Path, monkeypatch: pytest.MonkeyPa
     versions = dict(warp.VERSIONS) | {warp.Method.bspline: 99}
     monkeypatch.setattr(warp, "VERSIONS", versions)
     read: set[str] = set()
-    build(plan(), path, runner=Threads(2), on_unit=lambda u, r: read.add(u.layer) if r else None)
+    build(plan(), path, runner=Threads(2), watch=Done(lambda u, r: read.add(u.layer) if r else None))
     assert read == {"s1"}
 
 

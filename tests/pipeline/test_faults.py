@@ -21,7 +21,7 @@ from m3leo_prep.pipeline.verify import verify
 from m3leo_prep.runners.threads import Threads
 from m3leo_prep.store.ledger import BuildLock
 
-from .conftest import MINI, area, plan, tree
+from .conftest import MINI, Done, area, plan, tree
 
 FAULTY = """
 from dataclasses import dataclass
@@ -67,7 +67,7 @@ class Faulty:
             valid[:] = False
             masked = np.ones(around.shape, bool)
         if word == "impossible":
-            data[:] = np.inf
+            data[:] = 1e9  # beyond the recipe's valid_max
         if word == "half":
             valid[:, : around.shape[0] // 2] = False
         if word == "absent":
@@ -79,7 +79,11 @@ RECIPE = """
 name: faulty
 grid: {chip_px: 32, resolution: 10}
 layers:
-  a: {source: "./my_source.py:Faulty", folder: FOLDER, slots: {months: 2020}}
+  a:
+    source: "./my_source.py:Faulty"
+    folder: FOLDER
+    slots: {months: 2020}
+    encoding: {dtype: float32, valid_max: 1.0e+6}
 """
 
 
@@ -257,7 +261,7 @@ def test_a_disk_that_fills_up_stops_the_build_and_can_be_resumed(small_disk: Pat
             filler.write_bytes(b"x" * (shutil.disk_usage(small_disk).free - 4096))
 
     with pytest.raises(StoreError, match=r"(?i)space|disk"):
-        build(plan(), path, runner=Threads(1), on_unit=fill)
+        build(plan(), path, runner=Threads(1), watch=Done(fill))
     assert not any(p.name.endswith(".part") for p in path.rglob("*"))
     filler.unlink()
     build(plan(), path, runner=Threads(1))
@@ -280,7 +284,7 @@ def test_ctrl_c_leaves_a_resumable_state(built: Path, tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        build(plan(), tmp_path / "d", runner=Threads(2), on_unit=stop)
+        build(plan(), tmp_path / "d", runner=Threads(2), watch=Done(stop))
     with BuildLock(tmp_path / "d" / ".m3leo"):
         pass  # the lock is free again
     result = build(plan(), tmp_path / "d", runner=Threads(2))

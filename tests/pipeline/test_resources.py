@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m3leo_prep.core.errors import ConfigError
-from m3leo_prep.pipeline.build import WORKER_BYTES
-from m3leo_prep.pipeline.resources import LEAST_WORK_BYTES, default_workers, parse_bytes, work_bytes
+from m3leo_prep.pipeline.resources import LEAST_WORK_BYTES, WORKER_BYTES, default_workers, parse_bytes, work_bytes
 from m3leo_prep.pipeline.unit import WORK_BYTES
 
 

@@ -239,7 +239,7 @@ def test_a_plan_of_a_newer_format_is_refused(tmp_path: Path) -> None:
     document = json.loads(path.read_text())
     document["format_version"] = "2.0"
     path.write_text(json.dumps(document))
-    with pytest.raises(StoreError, match=r"planned by format 2\.0[\s\S]*update m3leo-prep"):
+    with pytest.raises(StoreError, match=r"planned by format 2\.0[\s\S]*upgrade m3leo-prep"):
         DatasetFolder(tmp_path).frozen()
     document["format_version"] = "1.7"
     path.write_text(json.dumps(document))

@@ -1,0 +1,137 @@
+"""From what a recipe says of a layer, and what its source delivers, to the layer with every choice made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from m3leo_prep.core import defaults
+from m3leo_prep.core.encoding import Encoding, default_encoding
+from m3leo_prep.core.errors import ConfigError
+from m3leo_prep.core.grid import Grid
+from m3leo_prep.core.layer import Array, Layer, band_chunk, shard_rule
+from m3leo_prep.core.plan import SourceSpec
+from m3leo_prep.core.raster import Kind, Slot, SourceInfo, Variable
+from m3leo_prep.core.recipe import EncodingModel, LayerModel
+from m3leo_prep.core.slots import parse_slots
+from m3leo_prep.pipeline.origins import Objects, spec_of
+
+COMPANIONS = frozenset(
+    {"count", "time", "time_bounds", "bound", "x", "y", "epsg", "x0", "y0", "band", "chip"}
+    | {"first_time", "mean_time", "last_time", "relative_orbit", "orbit_direction"}
+)
+"""Names of arrays beside the pixels, which no variable may take."""
+
+
+def source_spec(model: LayerModel, base: Path, sources: Objects | None = None) -> SourceSpec:
+    """Return how a layer's source is made; ``sources`` are those given as objects."""
+    return spec_of(model.source, model.options, base, sources or {})
+
+
+def resolve_layer(
+    name: str, model: LayerModel, info: SourceInfo, grid: Grid, *, n_chips: int, old: Layer | None = None
+) -> Layer:
+    """Return a layer with every choice made: lattice, slots, methods, encodings, chunks and shards.
+
+    Args:
+        name: of the layer.
+        model: what the recipe says.
+        info: what the source delivers.
+        grid: the chip grid.
+        n_chips: chips of the area.
+        old: the layer as frozen in the dataset, whose shards keep their shape.
+
+    Raises:
+        ConfigError: choices that make no sense, with those that do.
+    """
+    where = f"layer {name}"
+    pitch = model.resolution or defaults.default_pitch(info.pitch, grid.cell_m, grid.resolution)
+    try:
+        size = grid.chip_size(pitch)
+    except ConfigError as error:
+        raise ConfigError(error.message, where=where, hint=error.hint) from None
+    try:
+        slots = parse_slots(model.slots)
+    except ConfigError as error:
+        raise ConfigError(error.message, where=where, hint=error.hint) from None
+    if info.is_static and not slots[0].is_static:
+        raise ConfigError(
+            f"source '{model.source}' has no times, but the layer asks for slots",
+            where=where,
+            hint="remove `slots:`",
+        )
+    arrays = tuple(
+        _resolve_array(v, model, info, pitch, is_static=slots[0].is_static, where=where) for v in info.variables
+    )
+    per_slot = sum(array.n_bands * array.itemsize for array in arrays) * size**2
+    n, t, chunk_slots = shard_rule(
+        chip_slot_bytes=per_slot, n_slots=len(slots), n_chips=n_chips, dear_blocks=info.dear_blocks
+    )
+    if old is not None and old.size == size and (old.slots == slots or _is_longer(slots, old)):
+        n, t, chunk_slots = old.shard_chips, old.shard_slots, old.chunk_slots
+    return Layer(name, model.role, pitch, size, slots, arrays, n, t, chunk_slots, dict(info.attributes))
+
+
+def _is_longer(slots: tuple[Slot, ...], old: Layer) -> bool:
+    """Return whether slots only go on behind the old ones, and chunks of the old ones can stay."""
+    return slots[: len(old.slots)] == old.slots and old.chunk_slots == 1
+
+
+def _resolve_array(
+    variable: Variable, model: LayerModel, info: SourceInfo, pitch: float, *, is_static: bool, where: str
+) -> Array:
+    if variable.name in COMPANIONS or variable.name.endswith(("_reason", "_valid", "_band")):
+        raise ConfigError(
+            f"the source's variable '{variable.name}' has the name of an array beside the pixels",
+            where=where,
+            hint="rename it in the source (`variable:` of local)",
+        )
+    method = model.resampling or defaults.default_method(variable.kind, info.pitch, pitch)
+    defaults.check_method(variable.kind, method, where=where)
+    statistic = model.statistic or defaults.default_statistic(variable.kind, is_static=is_static)
+    defaults.check_statistic(variable.kind, statistic, where=where)
+    try:
+        encoding = _encoding(variable, model.encoding)
+    except ConfigError as error:
+        raise ConfigError(error.message, where=where, hint=error.hint) from None
+    if statistic == "count":
+        encoding = Encoding("uint16", 65535, valid_min=0, valid_max=65534, unit="1")
+    chunk = model.band_chunk or band_chunk(len(variable.bands))
+    if len(variable.bands) % chunk:
+        raise ConfigError(f"band_chunk {chunk} does not divide {len(variable.bands)} bands", where=where)
+    return Array(variable, encoding, method, statistic, chunk)
+
+
+def _encoding(variable: Variable, model: EncodingModel | None) -> Encoding:
+    """Return the stored form: the kind's default, or the recipe's own."""
+    default = default_encoding(variable)
+    if model is None:
+        return default
+    is_float = model.dtype == "float32"
+    is_class = variable.kind in {Kind.CLASSES, Kind.BITS}
+    if is_class and (is_float or model.scale != 1.0):
+        raise ConfigError("class codes are stored as unscaled integers")
+    if variable.kind is Kind.CLASSES and model.dtype != "uint8":
+        raise ConfigError("classes are stored as uint8", hint="remap the codes to 0...254")
+    info = None if is_float else np.iinfo(model.dtype)
+    fill = model.fill
+    if fill is None and info is not None:
+        fill = int(info.min) if info.min < 0 else int(info.max)
+    low, high = default.valid_min, default.valid_max
+    if info is not None and fill is not None:
+        codes = (info.min + (fill == info.min), info.max - (fill == info.max))
+        low = max(default.valid_min, codes[0] * model.scale)
+        high = min(default.valid_max, codes[1] * model.scale)
+    loses = (low > default.valid_min > -np.inf and model.valid_min is None) or (
+        high < default.valid_max < np.inf and model.valid_max is None
+    )
+    if loses:
+        raise ConfigError(
+            f"{model.dtype} x {model.scale:g} holds {low:g} ... {high:g} only, "
+            f"{variable.kind} values lie in {default.valid_min:g} ... {default.valid_max:g}",
+            hint="use a wider dtype or a coarser scale, or say valid_min and valid_max to mask the rest",
+        )
+    low = low if model.valid_min is None else model.valid_min
+    high = high if model.valid_max is None else model.valid_max
+    return Encoding(model.dtype, fill, model.scale, default.transform, low, high, unit=default.unit)
