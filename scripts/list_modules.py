@@ -6,7 +6,20 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-LAYERS = ("core", "ports", "ops", "store", "blobs", "reader", "runners", "sources", "pipeline", "cli", "testing")
+LAYERS = (
+    "core",
+    "ports",
+    "ops",
+    "store",
+    "blobs",
+    "reader",
+    "runners",
+    "sources",
+    "pipeline",
+    "maps",
+    "cli",
+    "testing",
+)
 TITLE = "## Module by module"
 
 
