@@ -52,6 +52,10 @@ SOURCE = """
                     if any(slot.contains(when) for slot in slots):
                         yield replace(item, id=f"{item.id}-{month}", datetime=when, version=self.version_of(month))
 
+                late = datetime(2020, 1, 20, tzinfo=UTC)
+                if Path(self.notes).with_name("late").exists() and any(slot.contains(late) for slot in slots):
+                    yield replace(item, id=f"{item.id}-late", datetime=late, version="1")
+
         def version_of(self, month):
             changed = Path(self.notes).with_name("changed")
             return "2" if changed.exists() and str(month) in changed.read_text().split() else "1"
@@ -179,6 +183,15 @@ def test_added_slots_do_not_bring_changes_of_old_ones(series, tmp_path: Path) ->
     (tmp_path / "changed").write_text("1 2")
     _, read = series(3)
     assert read == ["read 3"]
+
+
+def test_added_slots_do_not_bring_scenes_that_came_late_to_old_ones(series, tmp_path: Path) -> None:
+    series(2)
+    (tmp_path / "late").touch()
+    _, read = series(3)
+    assert read == ["read 3"]
+    _, read = series(3, refresh=True)
+    assert read == ["read 1", "read late"]
 
 
 def test_adding_a_layer_leaves_the_others(tmp_path: Path) -> None:
