@@ -53,8 +53,7 @@ lint: $(VENV)/.dev  ## The same without the tests.
 	$(BIN)/lint-imports
 
 test: $(VENV)/.dev  ## Run the tests; narrow them with PYTEST="-k grid".
-	# The pages take longest in one file: they start first.
-	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(PYTEST) tests/test_docs.py tests
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 docs: $(VENV)/.dev  ## Build the documentation into site/.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

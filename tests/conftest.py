@@ -19,6 +19,11 @@ settings.register_profile("nightly", max_examples=1000, **_common)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "default"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the pages first: they take longest in one file, and a file is one worker's."""
+    items.sort(key=lambda item: item.path.name != "test_docs.py")
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Return the folder of real sample rasters; without it the tests that need them are skipped."""

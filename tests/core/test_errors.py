@@ -21,6 +21,7 @@ CODES = {
     "TooLarge": 4,
     "NoData": 4,
     "CorruptError": 4,
+    "QuotaReached": 75,
     "StoreError": 5,
     "PublishError": 5,
     "VerifyError": 6,

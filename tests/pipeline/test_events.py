@@ -67,6 +67,7 @@ def test_a_run_is_told_event_by_event_and_summed_up(tmp_path: Path) -> None:
         "bytes": 20,
         "damaged": 1,
         "reasons": {"OK": 6, "RATE_LIMITED": 2},
+        "plan": None,
     }
     assert status["running"] == []
     assert status["waiting"] is None
