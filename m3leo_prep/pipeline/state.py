@@ -21,7 +21,7 @@ from m3leo_prep.blobs.local import LocalBlobs
 from m3leo_prep.core.area import Area
 from m3leo_prep.core.encoding import Encoding
 from m3leo_prep.core.errors import StoreError
-from m3leo_prep.core.format import FORMAT_VERSION
+from m3leo_prep.core.format import FORMAT_VERSION, is_newer
 from m3leo_prep.core.grid import Cells, Grid
 from m3leo_prep.core.layer import Array, Layer
 from m3leo_prep.core.plan import LayerPlan, Plan, SourceSpec
@@ -62,9 +62,7 @@ class DatasetFolder:
         except FileNotFoundError:
             return None
         version = str(made.get("format_version", FORMAT_VERSION)) if isinstance(made, dict) else ""
-        if version.partition(".")[0].isdigit() and int(version.partition(".")[0]) > int(
-            FORMAT_VERSION.partition(".")[0]
-        ):
+        if version.partition(".")[0].isdigit() and is_newer(version):
             raise StoreError(
                 f"the dataset has format version {version}, newer than the {FORMAT_VERSION} known here",
                 hint="pip install --upgrade m3leo-prep",

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from m3leo_prep.core.encoding import decode
 from m3leo_prep.core.errors import ConfigError, StoreError
-from m3leo_prep.core.format import FORMAT_VERSION
+from m3leo_prep.core.format import FORMAT_VERSION, is_newer
 from m3leo_prep.core.raster import Slot
 from m3leo_prep.core.text import near
 
@@ -108,7 +108,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     file = path / MANIFEST
     try:
         manifest = json.loads(file.read_bytes())
-        major = int(str(manifest["format_version"]).split(".", maxsplit=1)[0])
+        newer = is_newer(str(manifest["format_version"]))
         manifest["layers"].items()
     except (FileNotFoundError, NotADirectoryError) as error:
         hint = "run `build`, or give the folder that holds manifest.json"
@@ -117,7 +117,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise StoreError(
             "this is not a manifest", where=str(file), hint="run `build` again, or pull it again"
         ) from error
-    if major > int(FORMAT_VERSION.split(".", maxsplit=1)[0]):
+    if newer:
         raise StoreError(
             f"the dataset has format version {manifest['format_version']}, newer than the {FORMAT_VERSION} known here",
             where=str(path),
