@@ -42,12 +42,15 @@ BOXES = {
     "hesbaye": "5.3189,50.6287,5.3334,50.638",
     "opera": "-119.8498,34.7642,-119.8162,34.792",
     "sao_tome": "6.44,0.0,6.78,0.42",
+    "acre": "-67.3011,-9.8907,-67.2699,-9.8589",
+    "valparaiso": "-71.5235,-33.0949,-71.4578,-33.0396",
     "ghsl": "5.6858,32.9919,6.1645,33.2514",
     "rome": "12.4499,41.9501,12.5499,42.0501",
     "los_angeles": "-118.0529,33.9471,-117.9471,34.0529",
     "modis": "-93.1901,45.001,-91.927,45.4157",
 }
 COLOCATED = "colocated/"
+WORLDCOVERS = [("worldcover", "esa_worldcover_2021_v200"), ("worldcover_2020", "esa_worldcover_2020_v100")]
 DB_STEP = 0.01
 SIGMA_LUT = 7.0794578e-05
 
@@ -176,10 +179,14 @@ def test_layers_lie_on_exactly_the_chips_ground(made: Made, name: str) -> None:
         for key in ("epsg", "x0", "y0"):
             assert np.array_equal(ds[key], first[key])
         assert not ((ds.x0.values - 500_000) % 4480).any()
-        assert not (ds.y0.values % 4480).any()
-        for x0, y0, epsg in zip(ds.x0.values, ds.y0.values, ds.epsg.values, strict=True):
-            box = grid.geobox(int(epsg), (int(x0) - 500_000) // 4480, int(y0) // 4480 - 1, float(ds.pitch))
-            assert (box.affine.c, box.affine.f, *box.shape) == (x0, y0, ds.sizes["y"], ds.sizes["x"])
+        equator = np.where(ds.epsg.values // 100 == 327, 10_000_000, 0)
+        assert not ((ds.y0.values - equator) % 4480).any()
+        for x0, y0, epsg in zip(ds.x0.values, ds.y0.values - equator, ds.epsg.values, strict=True):
+            south = epsg // 100 == 327
+            row = -int(y0) // 4480 if south else int(y0) // 4480 - 1
+            box = grid.geobox(int(epsg), (int(x0) - 500_000) // 4480, row, float(ds.pitch))
+            top = box.affine.f - 10_000_000 * south
+            assert (box.affine.c, top, *box.shape) == (x0, y0, ds.sizes["y"], ds.sizes["x"])
 
 
 @pytest.mark.parametrize("name", BOXES)
@@ -570,13 +577,14 @@ def test_opera_burst_of_the_neighbour_zone(recipe_file: Callable[[str], Path], s
 # -- classes -----------------------------------------------------------------------------------------------------------
 
 
-def test_sao_tome_class_areas(made: Made, shared_data: Path) -> None:
+@pytest.mark.parametrize(("name", "file"), WORLDCOVERS)
+def test_sao_tome_class_areas(made: Made, shared_data: Path, name: str, file: str) -> None:
     """D15, D16: areas of the whole island by class, on the ellipsoid, from source to chips; no code appears."""
     from pyproj import Geod
 
-    ds = layer(made("sao_tome"), "worldcover")
-    with rasterio.open(shared_data / "labels/esa_worldcover_2021_v200_sao_tome.tif") as file:
-        codes, transform = file.read(1), file.transform
+    ds = layer(made("sao_tome"), name)
+    with rasterio.open(shared_data / f"labels/{file}_sao_tome.tif") as data:
+        codes, transform = data.read(1), data.transform
     geod = Geod(ellps="WGS84")
     north = transform.f + transform.e * np.arange(codes.shape[0] + 1)
     rows = np.array([
@@ -598,19 +606,21 @@ def test_sao_tome_class_areas(made: Made, shared_data: Path) -> None:
         assert abs(areas[code] / 100 - n) <= max(0.005 * n, 4 * np.sqrt(n)), code
 
 
-def test_sao_tome_whole_chip_against_supersampled_truth(made: Made, shared_data: Path) -> None:
-    """D15: the most varied whole chip, 4 x 4 points a pixel at exact coordinates."""
-    ds = layer(made("sao_tome"), "worldcover")
-    with rasterio.open(shared_data / "labels/esa_worldcover_2021_v200_sao_tome.tif") as file:
-        codes, transform, crs = file.read(1), file.transform, file.crs
+@pytest.mark.parametrize(("name", "file"), WORLDCOVERS)
+def test_sao_tome_whole_chip_against_supersampled_truth(made: Made, shared_data: Path, name: str, file: str) -> None:
+    """D15: the most varied whole chip, 8 x 8 points a pixel at exact coordinates (4 x 4 for the second release)."""
+    parts = 8 if name == "worldcover" else 4
+    ds = layer(made("sao_tome"), name)
+    with rasterio.open(shared_data / f"labels/{file}_sao_tome.tif") as data:
+        codes, transform, crs = data.read(1), data.transform, data.crs
     whole = np.flatnonzero(ds.classes_reason.values[:, 0] == Reason.OK)
     chip = max(whole, key=lambda k: (ds.classes.values[k] == 50).sum())
-    truth, there, _ = nearest(codes, *places(ds, chip, crs, transform, parts=4))
+    truth, there, _ = nearest(codes, *places(ds, chip, crs, transform, parts))
     assert there.all()
     stored = ds.classes.values[chip, 0]
     assert len(np.unique(stored)) >= 4
     for code in np.unique(truth):
-        n = (truth == code).sum() / 16
+        n = (truth == code).sum() / parts**2
         assert abs((stored == code).sum() - n) <= max(0.005 * n, 4 * np.sqrt(n)), code
     expected, _, clear = nearest(codes, *places(ds, chip, crs, transform))
     assert np.array_equal(stored[clear], expected[clear])
@@ -622,6 +632,9 @@ def test_sao_tome_legend_and_colours_travel(made: Made) -> None:
     assert 95 in list(attributes["flag_values"])
     assert "_FillValue" not in attributes
     assert ds.classes.dtype == np.uint8
+    old = layer(made("sao_tome"), "worldcover_2020").classes.attrs
+    assert list(old["flag_values"]) == list(attributes["flag_values"])
+    assert (attributes["product"], old["product"]) == ("worldcover-v200", "worldcover-v100")
 
 
 # -- Sao Miguel: three resolutions -------------------------------------------------------------------------------------
@@ -724,23 +737,101 @@ def test_sao_miguel_corine(made: Made, shared_data: Path) -> None:
 # -- other projections -------------------------------------------------------------------------------------------------
 
 
-def test_people_in_mollweide_are_conserved(made: Made, shared_data: Path) -> None:
-    """D22 across the border of zones 31 and 32: per chip against cut-up pixels, and all people once."""
-    ds = layer(made("ghsl"), "people")
+@pytest.mark.parametrize(("name", "file", "unit", "busy"), [("people", "POP", 1, 8), ("built", "BUILT", 10_000, 8)])
+def test_amounts_in_mollweide_are_conserved(
+    made: Made, shared_data: Path, name: str, file: str, unit: int, busy: int
+) -> None:
+    """D22 across the border of zones 31 and 32: per chip against cut-up pixels, and all people and m2 once."""
+    ds = layer(made("ghsl"), name)
     assert set(ds.epsg.values) == {32631, 32632}
-    (path,) = (shared_data / "labels/ghsl").glob("GHS_POP_*")
-    with rasterio.open(path) as file:
-        people, transform, crs = file.read(1, masked=True), file.transform, file.crs.to_wkt()
+    (path,) = (shared_data / "labels/ghsl").glob(f"GHS_{file}_*")
+    with rasterio.open(path) as data:
+        people, transform, crs = data.read(1, masked=True) * unit, data.transform, data.crs.to_wkt()
     total, n_busy = 0.0, 0
     for chip in range(ds.sizes["chip"]):
         expected, cover = supersampled_amount(ds, chip, people, crs, transform)
         stored = ds.amount.values[chip, 0]
-        if (cover == 1).all() and expected.sum() > 1000:
+        if (cover == 1).all() and expected.sum() > people.sum() / 250:
             assert float(stored.sum()) == pytest.approx(expected.sum(), rel=0.005)
             n_busy += 1
         total += float(np.nansum(stored * share_of_own_strip(ds, chip)))
-    assert n_busy >= 8
+    assert n_busy >= busy
     assert total == pytest.approx(float(people.sum()), rel=0.005)
+
+
+def test_settlements_in_mollweide_are_the_nearest_cell(made: Made, shared_data: Path) -> None:
+    ds = layer(made("ghsl"), "settlement")
+    (path,) = (shared_data / "labels/ghsl").glob("GHS_SMOD_*")
+    with rasterio.open(path) as data:
+        codes, transform, crs = data.read(1), data.transform, data.crs.to_wkt()
+    for chip in range(ds.sizes["chip"]):
+        expected, there, clear = nearest(codes, *places(ds, chip, crs, transform))
+        stored = ds.classes.values[chip, 0]
+        assert np.array_equal(stored[there & clear], expected[there & clear])
+    assert set(np.unique(ds.classes)) <= {*np.unique(codes), 255}
+    assert ds.classes.attrs["product"] == "ghs-smod"
+
+
+# -- biomass and disturbance, UTM 19 S ---------------------------------------------------------------------------------
+
+
+def test_acre_biomass_keeps_its_zeros_its_holes_and_its_uncertainty(made: Made, shared_data: Path) -> None:
+    """D51: Mg/ha with a standard deviation; nodata of -3.4e38 spoils nothing."""
+    ds = layer(made("acre"), "biomass")
+    folder = shared_data / "labels/agb"
+    with (
+        rasterio.open(folder / "BON_A01_2018_AGB_100m.tif") as a,
+        rasterio.open(folder / "BON_A01_2018_CV_100m.tif") as b,
+    ):
+        agb, cv, transform, crs = a.read(1, masked=True), b.read(1, masked=True), a.transform, a.crs
+    assert (float(ds.pitch), ds.agb.attrs["units"], ds.agb_sd.attrs["units"]) == (80, "Mg/ha", "Mg/ha")
+    assert ds.agb_sd.attrs["correlation"] == 0
+    there = ~(np.ma.getmaskarray(agb) | np.ma.getmaskarray(cv))
+    sd = np.where(there, agb.filled(0) * cv.filled(0), 0.0)
+    n = n_inner = 0
+    for chip in range(ds.sizes["chip"]):
+        row, col = places(ds, chip, crs, transform)
+        expected, weight = masked_bilinear(agb.filled(0).astype(float), ~np.ma.getmaskarray(agb), row, col)
+        stored, error = ds.agb.values[chip, 0], ds.agb_sd.values[chip, 0]
+        sure = np.abs(weight - 0.5) > 1e-3
+        assert np.array_equal(np.isfinite(stored)[sure], (weight >= 0.5)[sure])
+        np.testing.assert_allclose(stored[weight > 0.999], expected[weight > 0.999], rtol=1e-4)
+        # Independent errors: the variance of a weighted mean is the sum of w2 sd2, by hand from the four neighbours.
+        r, c = np.floor(row).astype(int), np.floor(col).astype(int)
+        inner = (weight > 0.999) & (r >= 0) & (c >= 0) & (r < agb.shape[0] - 1) & (c < agb.shape[1] - 1)
+        fy, fx = (row - r)[inner], (col - c)[inner]
+        variance = np.zeros(inner.sum())
+        whole = np.ones(inner.sum(), bool)
+        for dy, wy in ((0, 1 - fy), (1, fy)):
+            for dx, wx in ((0, 1 - fx), (1, fx)):
+                variance += (wy * wx * sd[r[inner] + dy, c[inner] + dx]) ** 2
+                whole &= there[r[inner] + dy, c[inner] + dx]
+        np.testing.assert_allclose(error[inner][whole], np.sqrt(variance[whole]), rtol=1e-3)
+        n, n_inner = n + np.isfinite(stored).sum(), n_inner + whole.sum()
+    assert n > 800
+    assert n_inner > 400
+    assert float(ds.agb.max()) <= float(agb.max())
+
+
+def test_valparaiso_alert_and_metric(made: Made, shared_data: Path) -> None:
+    """Class 0 is no disturbance, not no data; the metric is bilinear."""
+    alert, metric = layer(made("valparaiso"), "alert"), layer(made("valparaiso"), "metric")
+    folder = shared_data / "labels/dist_alert_chile_fire"
+    (status,), (measured,) = folder.glob("*STATUS.tif"), folder.glob("*METRIC.tif")
+    with rasterio.open(status) as a, rasterio.open(measured) as b:
+        codes, values, transform, crs = a.read(1), b.read(1).astype(float), a.transform, a.crs
+    for chip in range(alert.sizes["chip"]):
+        row, col = places(alert, chip, crs, transform)
+        expected, there, clear = nearest(codes, row, col)
+        stored = alert.classes.values[chip, 0]
+        assert np.array_equal(stored[there & clear], expected[there & clear])
+        assert (stored[~there & clear] == 255).all()
+        good = inside(row, col, values.shape)
+        smooth = map_coordinates(values, [row, col], order=1)
+        np.testing.assert_allclose(metric.continuous.values[chip, 0][good], smooth[good], atol=1e-3)
+    assert (alert.classes == 0).sum() > 10_000
+    named = dict(zip(alert.classes.attrs["flag_values"], alert.classes.attrs["flag_meanings"].split(), strict=True))
+    assert (named[0], named[6]) == ("none", "confirmed_high")
 
 
 def test_modis_sinusoidal_ndvi(made: Made, shared_data: Path) -> None:

@@ -345,7 +345,7 @@ class TestBandsAndScenes:
     def test_options_survive_json(self):
         given = {"path": "x", "legend": {10: "tree", 20: "ice"}, "remap": {255: 20}}
         source, again = Local(**given), Local(**json.loads(json.dumps(given)))
-        assert (source._legend, source._conversion) == (again._legend, again._conversion)
+        assert source._layout == again._layout
 
     def test_class_codes_in_floats_become_integers_and_fractions_are_refused(self, tmp_path):
         write(tmp_path / "a.tif", np.full((1, 100, 100), 3.0, "float32"))

@@ -118,21 +118,6 @@ def parse_legend(value: Any) -> tuple[LegendClass, ...]:
     return tuple(sorted(classes, key=lambda one: one.code))
 
 
-def palette_legend(head: Header, band: BandHeader, remap: Mapping[int, int]) -> tuple[LegendClass, ...]:
-    """Return the classes of a colour table, with names where the tag ``legend`` lists them (ESA WorldCover).
-
-    Codes that ``remap`` changes are listed as they become.
-    """
-    listed = re.findall(r"^\s*(\d+)\s+(\S.*?)\s*$", head.tags.get("legend", ""), re.MULTILINE)
-    names = {int(code): name for code, name in listed}
-    classes: dict[int, LegendClass] = {}
-    for code in sorted(names.keys() | band.palette.keys()):
-        new = remap.get(code, code)
-        name = names.get(code, f"class_{code}")
-        classes.setdefault(new, LegendClass(new, name, band.palette.get(code, "")))
-    return tuple(classes[code] for code in sorted(classes))
-
-
 def resolve(
     heads: Mapping[str, Header], bands: Sequence[Band] | None, mask: Mask | None, *, by_order: bool
 ) -> dict[str, tuple[Header, BandHeader]]:

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.raster import Kind
+from m3leo_prep.sources.local.classes import NO_CLASS, bin_codes, refuse, remapped, unknown
 from m3leo_prep.sources.local.header import BandHeader
 
 CODES = frozenset({Kind.CLASSES, Kind.BITS})
+
+
+class Values(NamedTuple):
+    """One band of a window, each (y, x)."""
+
+    data: NDArray[Any]
+    valid: NDArray[np.bool_]
+    """True where ``data`` is a value."""
+    present: NDArray[np.bool_]
+    """True where the file has data: a value or a flag."""
+    flags: NDArray[np.uint8]
+    """0 = a value, n = the n-th flag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +34,7 @@ class Conversion:
     """How the numbers of a file become values of a kind."""
 
     kind: Kind
+    """Of what the file holds, before ``bins``."""
     scale: float | None = None
     offset: float | None = None
     """None = as the file declares."""
@@ -30,6 +44,14 @@ class Conversion:
     nodata: tuple[float, ...] | None = None
     """In stored numbers; None = as the file declares."""
     remap: Mapping[int, int] | None = None
+    merge: bool = False
+    """``remap`` may make one class of several."""
+    flags: tuple[int, ...] = ()
+    """Stored numbers that are no values, in order."""
+    bins: tuple[float, ...] | None = None
+    """Edges of the classes that values are put into."""
+    ignore_unknown: bool = False
+    """Codes that the legend lacks are masked and counted, not refused."""
 
     def missing(self, band: BandHeader) -> tuple[float, ...]:
         """Return the stored numbers that mean no data."""
@@ -37,18 +59,38 @@ class Conversion:
             return self.nodata
         return () if band.nodata is None else (float(band.nodata),)
 
-    def apply(self, stored: NDArray[Any], band: BandHeader, where: str) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Return (values, valid) of one band.
+    def apply(self, stored: NDArray[Any], band: BandHeader, where: str, legend: Iterable[int] = ()) -> Values:
+        """Return the values of one band.
 
         uint8, uint16, int16 and class codes stay as they are; everything else, and all that is scaled or was in
         dB or amplitudes, is float32. NaN and infinity are never valid.
 
+        Args:
+            stored: (y, x) numbers as the file has them.
+            band: what the file says of them.
+            where: the file, for messages.
+            legend: codes that a class may have; empty = any.
+
         Raises:
-            ConfigError: a class band with fractions.
+            ConfigError: a class band with fractions, or with codes that the legend lacks.
         """
-        valid = _present(stored, self.missing(band))
+        present = _present(stored, self.missing(band))
+        flags, valid = np.broadcast_to(np.uint8(0), stored.shape), present
+        if self.flags:
+            flags = np.zeros(stored.shape, np.uint8)
+            for number, code in enumerate(self.flags, 1):
+                flags[present & (stored == code)] = number
+            valid = present & (flags == 0)
         if self.kind in CODES:
-            return self._codes(stored, valid, where), valid
+            return Values(self._codes(stored, valid, where, legend), valid, present, flags)
+        values, valid = self._values(stored, valid, band)
+        if self.bins is not None:
+            values = bin_codes(values, self.bins)
+        return Values(values, valid, present, flags)
+
+    def _values(
+        self, stored: NDArray[Any], valid: NDArray[np.bool_], band: BandHeader
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         scale = band.scale if self.scale is None else self.scale
         offset = band.offset if self.offset is None else self.offset
         if scale != 1 or offset != 0 or self.decibel or self.amplitude:
@@ -68,7 +110,7 @@ class Conversion:
             values = stored.astype(np.float32)
         return values, valid & np.isfinite(values)
 
-    def _codes(self, stored: NDArray[Any], valid: NDArray[np.bool_], where: str) -> NDArray[Any]:
+    def _codes(self, stored: NDArray[Any], valid: NDArray[np.bool_], where: str, legend: Iterable[int]) -> NDArray[Any]:
         codes = stored
         if stored.dtype.kind == "f":
             codes = np.where(valid, stored, 0)
@@ -76,13 +118,16 @@ class Conversion:
                 hint = "name the kind it is, such as continuous"
                 raise ConfigError(f"kind: {self.kind} but its values have fractions", where=where, hint=hint)
             codes = codes.astype(np.int32)
-        if self.remap:
-            least = np.result_type(codes.dtype, *(np.min_scalar_type(new) for new in self.remap.values()))
-            out = codes.astype(least)
-            for old, new in self.remap.items():
-                out[codes == old] = new
-            return out
-        return codes
+        elif stored.dtype == np.int8:
+            codes = stored.astype(np.int16)
+        named = remapped(codes, valid, self.remap, where, merge=self.merge) if self.remap else codes
+        if legend:
+            strange = unknown(named, valid, legend)
+            if strange.any():
+                if not self.ignore_unknown:
+                    raise refuse(codes[strange], where)
+                named = np.where(strange, named.dtype.type(NO_CLASS), named)
+        return named
 
 
 def _present(stored: NDArray[Any], missing: tuple[float, ...]) -> NDArray[np.bool_]:
