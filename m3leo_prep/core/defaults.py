@@ -7,8 +7,8 @@ is written into the resolved recipe and into the attributes of the arrays.
 from __future__ import annotations
 
 from m3leo_prep.core.errors import ConfigError
-from m3leo_prep.core.layer import Statistic
-from m3leo_prep.core.raster import Kind
+from m3leo_prep.core.layer import Array, Statistic
+from m3leo_prep.core.raster import Kind, Variable
 
 LADDER = (10.0, 20.0, 40.0, 50.0, 80.0, 100.0, 140.0, 200.0, 250.0, 280.0, 500.0, 560.0, 1000.0, 1120.0)
 """Pitches in metres from which a layer without ``resolution:`` takes its own; those that divide the cell."""
@@ -38,6 +38,8 @@ def default_method(kind: Kind, native: float | None, pitch: float) -> str:
             return "bspline"
         case Kind.REFLECTANCE | Kind.CONTINUOUS:
             return "average" if coarser else "bilinear"
+        case Kind.UNCERTAINTY:
+            return QUADRATURE["average" if coarser else "bilinear"]
         case Kind.WRAPPED_PHASE:
             return "complex"
         case Kind.UNWRAPPED_PHASE:
@@ -52,6 +54,17 @@ def default_method(kind: Kind, native: float | None, pitch: float) -> str:
             return "bitor" if coarser else "nearest"
 
 
+QUADRATURE = {"bilinear": "quadrature_bilinear", "average": "quadrature_average"}
+"""By the method of a quantity, that of its standard deviation: the same weights, added in quadrature."""
+HORN = "horn"
+"""Method of what is computed on the lattice from a layer's height, see ``ops.terrain``: nothing is resampled."""
+
+
+def is_computed(array: Array) -> bool:
+    """Return whether an array is computed from another one of its layer, and not read from the source."""
+    return array.method == HORN
+
+
 _SMOOTH = frozenset({"nearest", "bilinear", "bspline", "average"})
 ALLOWED_METHODS: dict[Kind, frozenset[str]] = {
     Kind.POWER: _SMOOTH,
@@ -61,6 +74,7 @@ ALLOWED_METHODS: dict[Kind, frozenset[str]] = {
     Kind.UNWRAPPED_PHASE: frozenset({"nearest", "component"}),
     Kind.ANGLE: frozenset({"nearest", "angle"}),
     Kind.CONTINUOUS: _SMOOTH | {"cubic"},
+    Kind.UNCERTAINTY: frozenset({"nearest", *QUADRATURE.values()}),
     Kind.AMOUNT: frozenset({"sum"}),
     Kind.CLASSES: frozenset({"nearest", "mode"}),
     Kind.BITS: frozenset({"nearest", "bitor"}),
@@ -94,6 +108,8 @@ def default_statistic(kind: Kind, *, is_static: bool) -> Statistic:
 AVERAGING = frozenset({"mean", "median"})
 NOT_AVERAGED = frozenset({Kind.CLASSES, Kind.BITS, Kind.ANGLE, Kind.WRAPPED_PHASE, Kind.UNWRAPPED_PHASE})
 """Kinds whose codes, angles or phases have no plain mean."""
+ONE_ITEM = frozenset({"first", "last"})
+"""Statistics that take a pixel from one item."""
 
 
 def check_statistic(kind: Kind, statistic: Statistic, *, where: str) -> None:
@@ -103,4 +119,22 @@ def check_statistic(kind: Kind, statistic: Statistic, *, where: str) -> None:
             f"statistic '{statistic}' makes no sense for {kind} values",
             where=where,
             hint="use `statistic: first`",
+        )
+    if kind is Kind.UNCERTAINTY and statistic not in ONE_ITEM:
+        raise ConfigError(
+            f"statistic '{statistic}' over several items is not known for standard deviations: their errors correlate",
+            where=where,
+            hint="use `statistic: first`, and a slot for each date",
+        )
+
+
+def check_correlation(variable: Variable, *, where: str) -> None:
+    """Raise ConfigError if a standard deviation does not say how the errors of neighbouring pixels correlate."""
+    rho = variable.attributes.get("correlation")
+    if isinstance(rho, bool) or not isinstance(rho, int | float) or not 0 <= rho <= 1:
+        said = "says no `correlation`" if rho is None else f"says `correlation: {rho!r}`"
+        raise ConfigError(
+            f"the standard deviation '{variable.name}' {said} of the errors of neighbouring source pixels",
+            where=where,
+            hint="give the variable's attribute `correlation`: 0 (independent) ... 1 (the same error everywhere)",
         )

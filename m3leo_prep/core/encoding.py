@@ -194,6 +194,8 @@ def default_encoding(variable: Variable) -> Encoding:
             return Encoding("uint16", 65535, 0.01, "none", 0.0, 360.0, unit="degree")
         case Kind.CONTINUOUS | Kind.AMOUNT:
             return Encoding("float32", None, unit=variable.unit)
+        case Kind.UNCERTAINTY:
+            return Encoding("float32", None, valid_min=0.0, unit=variable.unit)
         case Kind.BITS:
             return Encoding("uint16", 65535, valid_min=0, valid_max=65534, unit="class")
         case Kind.CLASSES:

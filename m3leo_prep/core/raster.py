@@ -36,6 +36,9 @@ class Kind(StrEnum):
     """Direction in degrees, 0...360, circular: resampled as a unit vector."""
     CONTINUOUS = "continuous"
     """Any smooth quantity: height, temperature, biomass, percent cover."""
+    UNCERTAINTY = "uncertainty"
+    """One standard deviation of a quantity, resampled in quadrature. The variable's attribute ``correlation`` (0...1)
+    says how the errors of neighbouring source pixels correlate."""
     AMOUNT = "amount"
     """A total per cell (people, built-up m2): sums are conserved."""
     CLASSES = "classes"

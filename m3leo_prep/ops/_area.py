@@ -46,6 +46,7 @@ AVERAGE = 0
 SUM = 1
 MODE = 2
 BITOR = 3
+QUADRATURE = 4
 
 _jit = nb.njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
 
@@ -90,8 +91,28 @@ def _weigh(values: Any, cover: Any, p: Any, sums: Any, missing: Any, q: Any) -> 
 
 
 @_jit
-def _sums(src: Any, labels: Any, reals: Any, integers: Any, n: int, plain: Any) -> Any:
-    """Return totals and missing areas, (band, lane) flat each.
+def _square_all(flat: Any, start: Any, nx: int, cover: Any, sums: Any, q: Any) -> None:
+    """Add the square of value times area of a row to ``sums``."""
+    for c in range(np.uint64(nx)):
+        p = c * ULANES
+        for k in range(ULANES):
+            part = cover[p + k] * np.float64(flat[start[k] + c])
+            sums[q + k] += part * part
+
+
+@_jit
+def _square(values: Any, cover: Any, p: Any, sums: Any, missing: Any, q: Any) -> None:
+    """Add the square of value times area of finite values, and the area of all others."""
+    for k in range(ULANES):
+        finite = abs(values[k]) < np.inf
+        part = cover[p + k] * (values[k] if finite else 0.0)
+        sums[q + k] += part * part
+        missing[q + k] += 0.0 if finite else cover[p + k]
+
+
+@_jit
+def _sums(src: Any, labels: Any, reals: Any, integers: Any, n: int, plain: Any, kind: int) -> Any:
+    """Return totals (of squares for ``QUADRATURE``) and missing areas, (band, lane) flat each.
 
     If ``plain``, nothing counts as missing: where something is, the total is not finite.
     """
@@ -108,11 +129,17 @@ def _sums(src: Any, labels: Any, reals: Any, integers: Any, n: int, plain: Any) 
             if plain:
                 for k in range(LANES):
                     start[k] = (b * height + integers[TOP + k] + t) * width + integers[LEFT + k]
-                _weigh_all(flat, start, nx, cover, sums, q)
+                if kind == QUADRATURE:
+                    _square_all(flat, start, nx, cover, sums, q)
+                else:
+                    _weigh_all(flat, start, nx, cover, sums, q)
             else:
                 for c in range(nx):
                     _load(src, labels, integers, b, t, c, values)
-                    _weigh(values, cover, np.uint64(c * LANES), sums, missing, q)
+                    if kind == QUADRATURE:
+                        _square(values, cover, np.uint64(c * LANES), sums, missing, q)
+                    else:
+                        _weigh(values, cover, np.uint64(c * LANES), sums, missing, q)
     return sums, missing
 
 
@@ -140,6 +167,8 @@ def _write(
                     continue
             if np.isfinite(total) and weight > _NOTHING * whole and weight >= min_weight * whole:
                 i, j = integers[ROW + k], integers[COL + k]
+                if kind == QUADRATURE:
+                    total = np.sqrt(total)
                 out[b, i, j] = total if kind == SUM else total / weight
                 ok[b, i, j] = True
 
@@ -161,7 +190,7 @@ def _finish(
 ) -> int:
     """Average a batch; return how many pixels wait ``again``, as something is missing, for a slower round."""
     plain = labels.size == 0 and _inside(integers, n, src.shape[1], src.shape[2])
-    sums, missing = _sums(src, labels, reals, integers, n, plain)
+    sums, missing = _sums(src, labels, reals, integers, n, plain, kind)
     _write(src, labels, reals, integers, n, sums, missing, kind, min_weight, out, ok)
     for k in range(n if plain else 0):
         total = 0.0
@@ -171,7 +200,7 @@ def _finish(
             move(reals, integers, k, reals_again, integers_again, waiting)
             waiting += 1
         if waiting == LANES:
-            sums_again, missing = _sums(src, labels, reals_again, integers_again, waiting, False)
+            sums_again, missing = _sums(src, labels, reals_again, integers_again, waiting, False, kind)
             _write(src, labels, reals_again, integers_again, waiting, sums_again, missing, kind, min_weight, out, ok)
             waiting, integers_again[EXTENT : EXTENT + 2] = 0, 0
     integers[EXTENT : EXTENT + 2] = 0
@@ -195,6 +224,7 @@ def average(
 ) -> None:
     """Fill ``out`` and ``ok`` with the area-weighted mean or, for ``SUM``, the total.
 
+    For ``QUADRATURE`` it is the standard deviation of the mean where the errors are independent.
     With ``labels`` (y, x) not empty, only pixels with the label under the target's centre count.
     """
     rows, cols = out.shape[1:]
@@ -254,7 +284,7 @@ def average(
             src, labels, reals, integers, n, reals_again, integers_again, waiting, kind, min_weight, out, ok
         )
     if waiting > 0:
-        sums, missing = _sums(src, labels, reals_again, integers_again, waiting, False)
+        sums, missing = _sums(src, labels, reals_again, integers_again, waiting, False, kind)
         _write(src, labels, reals_again, integers_again, waiting, sums, missing, kind, min_weight, out, ok)
 
 

@@ -137,6 +137,51 @@ def bilinear(
 
 
 @_jit
+def root_sum(src: Any, b: int, x: int, y: int, fx: Any, fy: Any) -> float:
+    """Return the root of the sum of squared weighted values of those of the four neighbours that are there."""
+    total, weight = 0.0, 0.0
+    one = src.dtype.type(1)
+    for dy in range(2):
+        for dx in range(2):
+            if 0 <= x + dx < src.shape[2] and 0 <= y + dy < src.shape[1]:
+                value = src[b, y + dy, x + dx]
+                if np.isfinite(value):
+                    w = (fx if dx else one - fx) * (fy if dy else one - fy)
+                    part = np.float64(w) * np.float64(value)
+                    total += part * part
+                    weight += w
+    return np.sqrt(total) / weight if weight > 0 else np.nan
+
+
+@_jit
+def quadrature(src: Any, u: Any, v: Any, good: Any, step: int, row: int, col: int, out: Any) -> None:
+    """Fill ``out`` with the standard deviation of the bilinear value where the errors are independent."""
+    bands = src.shape[0]
+    rows, cols = out.shape[1:]
+    real = src.dtype.type
+    unit = real(2.0**-23)
+    px, py = np.empty(step, np.int64), np.empty(step, np.int64)
+    for cell_row in range(good.shape[0]):
+        for cell_col in range(good.shape[1]):
+            j0 = max(0, cell_col * step - col)
+            n = min(cols, (cell_col + 1) * step - col) - j0
+            t_col = 2 * (j0 + col - cell_col * step) + 1
+            for i in range(max(0, cell_row * step - row), min(rows, (cell_row + 1) * step - row)):
+                if not good[cell_row, cell_col]:
+                    out[:, i, j0 : j0 + n] = np.nan
+                    continue
+                t_row = 2 * (i + row - cell_row * step) + 1
+                place(u, cell_row, cell_col, step, t_row, t_col, n, px)
+                place(v, cell_row, cell_col, step, t_row, t_col, n, py)
+                for b in range(bands):
+                    for k in range(n):
+                        qx, qy = px[k] - _HALF, py[k] - _HALF
+                        fx = real(np.int32((qx >> _FRACTION_SHIFT) & _FRACTION_MASK)) * unit
+                        fy = real(np.int32((qy >> _FRACTION_SHIFT) & _FRACTION_MASK)) * unit
+                        out[b, i, j0 + k] = root_sum(src, b, qx >> SHIFT, qy >> SHIFT, fx, fy)
+
+
+@_jit
 def component(
     src: Any,
     labels: Any,

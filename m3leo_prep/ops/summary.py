@@ -1,4 +1,4 @@
-"""Moments and class counts of encoded chips, in one pass."""
+"""Moments, histograms and class counts of encoded chips."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-MOMENTS = ("n", "sum", "sum_of_squares", "min", "max")
-"""Columns of ``moments``; sums and extremes are of the stored codes, not of physical values."""
+MOMENTS = ("n", "sum", "squares", "min", "max")
+"""Columns of ``moments``, of the stored codes and not of physical values; ``squares`` is the sum of the squared
+differences from the chip's own mean, which keeps small spreads around large values."""
 
 
 def moments(codes: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -17,6 +18,26 @@ def moments(codes: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float64
 
     counted: NDArray[np.float64] = kernel(codes, valid)
     return counted
+
+
+def count_codes(
+    codes: NDArray[Any], valid: NDArray[np.bool_], counts: NDArray[np.int64], *, first: int, shift: int | None
+) -> int:
+    """Add the valid codes of (band, y, x) to ``counts`` (band, bin); return how many fit no bin.
+
+    Args:
+        codes: what is counted.
+        valid: True where there is something to count.
+        counts: what it is added to.
+        first: code that the first bin begins with.
+        shift: each bin holds ``2**shift`` codes; None = by the top 16 bits of the number as float32 (65 536 bins).
+    """
+    from m3leo_prep.ops._histogram import count_floats, count_steps
+
+    if shift is None:
+        count_floats(codes.astype(np.float32, copy=False).view(np.uint32), valid, counts)
+        return 0
+    return int(count_steps(codes, valid, first, shift, counts))
 
 
 def class_counts(codes: NDArray[np.uint8], valid: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -57,6 +57,10 @@ class Method(StrEnum):
     """Degrees, as unit vectors: bilinear, area average when coarsening by 2 or more; result in 0...360."""
     bitor = "bitor"
     """Bits of every source pixel that covers at least 0.1 % of the target pixel; dtype kept."""
+    quadrature_bilinear = "quadrature_bilinear"
+    """Standard deviation of what ``bilinear`` makes, from those of its source pixels and their correlation."""
+    quadrature_average = "quadrature_average"
+    """Standard deviation of what ``average`` makes, likewise."""
 
 
 VERSIONS: Mapping[Method, int] = MappingProxyType(dict.fromkeys(Method, 1))
@@ -66,6 +70,10 @@ _MAX_CODES = 1 << 24
 """Range of codes that ``mode`` keeps a table for."""
 
 _EXACT = frozenset({Method.nearest, Method.mode, Method.bitor})
+QUADRATURE: Mapping[Method, Method] = MappingProxyType(
+    {Method.quadrature_bilinear: Method.bilinear, Method.quadrature_average: Method.average}
+)
+"""By method of a standard deviation, the method of the quantity it belongs to."""
 
 
 def warp(
@@ -76,6 +84,7 @@ def warp(
     method: Method,
     *,
     components: NDArray[Any] | None = None,
+    correlation: float | None = None,
     min_weight: float = 0.5,
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Return ``data`` and its validity on ``dst``.
@@ -95,6 +104,7 @@ def warp(
         dst: The target pixels.
         method: How; see ``Method``.
         components: (y, x) integer labels on ``src``, for ``component`` only.
+        correlation: of the errors of any two source pixels under one kernel, 0...1, for quadrature only.
         min_weight: Least valid share of a kernel's weight (or of the covered area) for a valid pixel; for ``sum``
             any share will do.
 
@@ -102,11 +112,11 @@ def warp(
         (band, Y, X) values, NaN or 0 where invalid, and (band, Y, X) validity.
 
     Raises:
-        ConfigError: shapes do not fit, codes are not integers, labels are missing, or no CRS.
+        ConfigError: shapes do not fit, codes are not integers, labels or the correlation are missing, or no CRS.
         TooLarge: the source is larger than 131 072 px along an axis.
     """
     method = Method(method)
-    _check(data, valid, src, method, components)
+    _check(data, valid, src, method, components, correlation)
     if src.crs is None or dst.crs is None:
         raise ConfigError("a geobox without a CRS cannot be placed", hint="give the source its CRS")
     offset = _mesh.offset_if_aligned(src, dst)
@@ -129,6 +139,8 @@ def warp(
     coarse = is_coarse(src, dst)
     if method in {Method.complex, Method.angle}:
         out, ok = _direction(data, valid, mesh, method, coarse=coarse, min_weight=min_weight)
+    elif correlation is not None:
+        out, ok = _deviation(data, valid, mesh, QUADRATURE[method], correlation, min_weight)
     else:
         source = np.where(valid, data, np.nan).astype(_work_dtype(data.dtype), copy=False)
         out, ok = _floats(source, mesh, method, labels, coarse=coarse, min_weight=min_weight)
@@ -146,6 +158,7 @@ def _check(
     src: GeoBox,
     method: Method,
     components: NDArray[Any] | None,
+    correlation: float | None,
 ) -> None:
     if data.ndim != 3 or valid.shape != data.shape or data.shape[1:] != tuple(src.shape):
         raise ConfigError(
@@ -161,6 +174,13 @@ def _check(
             f"components given: {components is not None}, method {method}",
             hint="component, and only component, needs the labels",
         )
+    if (correlation is not None) != (method in QUADRATURE):
+        raise ConfigError(
+            f"correlation given: {correlation is not None}, method {method}",
+            hint="quadrature, and only quadrature, needs the correlation of the errors",
+        )
+    if correlation is not None and not 0 <= correlation <= 1:
+        raise ConfigError(f"a correlation of {correlation} is not in 0 ... 1")
     if components is not None and components.shape != data.shape[1:]:
         raise ConfigError(f"components {components.shape} must be (y, x) = {data.shape[1:]}")
 
@@ -284,6 +304,35 @@ def _floats(
         kind = point.CUBIC if method is Method.cubic else point.BSPLINE
         point.taps(source, *nodes, mesh.scale, kind, *place)
     return out, ok
+
+
+def _deviation(
+    data: NDArray[Any],
+    valid: NDArray[np.bool_],
+    mesh: _mesh.Mesh,
+    kernel: Method,
+    correlation: float,
+    min_weight: float,
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Return the standard deviation of a weighted mean, from those of the pixels; a negative one is missing.
+
+    ``s**2 = (1 - r) * sum (w_i s_i)**2 + r * (sum w_i s_i)**2`` for errors that all correlate by ``r``: the variance
+    of a linear combination, sum of w_i w_j r_ij s_i s_j (JCGM 100:2008, GUM, equation 16), with r_ij = r for i != j.
+    """
+    source = np.where(valid & (data >= 0), data, np.nan).astype(_work_dtype(data.dtype), copy=False)
+    together, ok = _floats(source, mesh, kernel, None, coarse=False, min_weight=min_weight)
+    if correlation == 1:
+        return together, ok
+    point, area = _kernels()
+    alone = np.empty(together.shape)
+    nodes, place = (mesh.u, mesh.v, mesh.good), (mesh.step, mesh.row, mesh.col)
+    if kernel is Method.average:
+        no_labels = np.empty((0, 0), np.int64)
+        area.average(source, no_labels, *nodes, area.QUADRATURE, *place, 0.0, alone, np.empty(ok.shape, bool))
+    else:
+        point.quadrature(source, *nodes, *place, alone)
+    variance = (1 - correlation) * alone**2 + correlation * together.astype(np.float64) ** 2
+    return np.where(ok, np.sqrt(variance), np.nan).astype(source.dtype), ok
 
 
 def _direction(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from m3leo_prep.ops import _mesh
-from m3leo_prep.ops.warp import Method, is_coarse, warp
+from m3leo_prep.ops.warp import QUADRATURE, Method, is_coarse, warp
 
 MAX_PIXELS = 4096
 """A target pixel made of more source pixels than this keeps its weights to itself."""
@@ -62,12 +62,15 @@ def position(src: GeoBox, pixel: GeoBox) -> tuple[float, float] | None:
 
 
 def linear_form(method: Method, src: GeoBox, dst: GeoBox) -> Method:
-    """Return the method whose weights are those of ``method``: codes are weighed by area, directions as vectors."""
+    """Return the method whose weights are those of ``method``: codes by area, directions as vectors.
+
+    Those of a standard deviation are those of the quantity that it belongs to.
+    """
     if method in {Method.mode, Method.bitor}:
         return Method.average
     if method in {Method.complex, Method.angle}:
         return Method.average if is_coarse(src, dst) else Method.bilinear
-    return method
+    return QUADRATURE.get(method, method)
 
 
 def weights(

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from m3leo_prep.core.defaults import is_computed
 from m3leo_prep.core.errors import ConfigError, CorruptError, NoData
 from m3leo_prep.core.layer import Array, Layer
 from m3leo_prep.core.raster import Item, Kind, Raster, Slot
 from m3leo_prep.ops.composite import Composite, Look, Mosaic
 from m3leo_prep.ops.join import Joined, join
-from m3leo_prep.ops.warp import Method, coordinate_operation, warp
+from m3leo_prep.ops.terrain import MARGIN, horn
+from m3leo_prep.ops.warp import QUADRATURE, Method, coordinate_operation, warp
 from m3leo_prep.ports.faults import content_fault, number_fault, place_fault
 from m3leo_prep.ports.guarded import Guarded
 from m3leo_prep.ports.source import Source
@@ -80,14 +83,16 @@ def derive(
         TransientError, TooLarge: from the source.
     """
     result = Derived({array.variable.name: None for array in layer.arrays})
-    mosaics = {array.variable.name: Mosaic() for array in layer.arrays if array.statistic in MOSAICS}
-    composites = {
-        array.variable.name: Composite(array.statistic) for array in layer.arrays if array.statistic not in MOSAICS
-    }
+    arrays = [array for array in layer.arrays if not is_computed(array)]
+    margin = MARGIN if len(arrays) < len(layer.arrays) else 0
+    if margin:
+        geobox = geobox.pad(margin)
+    mosaics = {array.variable.name: Mosaic() for array in arrays if array.statistic in MOSAICS}
+    composites = {array.variable.name: Composite(array.statistic) for array in arrays if array.statistic not in MOSAICS}
     for group, tiles in enumerate(_groups(items, layer)):
         passes = {name: Mosaic() for name in composites}
-        rasters = _read(source, layer, tiles, geobox, slot, result, skip_damaged=skip_damaged)
-        for array in layer.arrays:
+        rasters = read_rasters(source, layer, tiles, geobox, slot, result, skip_damaged=skip_damaged)
+        for array in arrays:
             name = array.variable.name
             joined = join([raster for raster in rasters if raster.variable == name])
             for piece in sorted(joined, key=lambda piece: piece.raster.geobox.crs != geobox.crs):
@@ -99,15 +104,44 @@ def derive(
                 look = _align(piece.raster, array, geobox)
                 shown = (mosaics.get(name) or passes[name]).add(look, own=own)
                 if observe is not None:
-                    observe(Laid(array, group, piece, look, shown))
-                _note_used(result, piece, shown, geobox, layer.size)
+                    observe(Laid(array, group, piece, _inner(look, margin), _within(shown, margin)))
+                _note_used(result, piece, shown, geobox, layer.size, margin)
         for name, mosaic in passes.items():
             laid = mosaic.result()
             if laid is not None:
                 composites[name].add(laid)
     result.looks |= {name: mosaic.result() for name, mosaic in mosaics.items()}
     result.looks |= {name: composite.result() for name, composite in composites.items()}
+    if margin:
+        (height,) = (array.variable.name for array in arrays if array.variable.kind is Kind.CONTINUOUS)
+        computed = _terrain(layer, result.looks[height])
+        result.looks = {name: look and _inner(look, margin) for name, look in result.looks.items()} | computed
     return result
+
+
+def _terrain(layer: Layer, height: Look | None) -> dict[str, Look | None]:
+    """Return what is computed from heights, which have a margin."""
+    wanted = [array.variable.name for array in layer.arrays if is_computed(array)]
+    if height is None:
+        return dict.fromkeys(wanted)
+    looks: dict[str, Look | None] = {}
+    inner = _inner(height, MARGIN)
+    slope, aspect, defined = horn(height.values[0], height.valid[0], layer.pitch)
+    for name in wanted:
+        values = slope[None] if name == "slope" else aspect
+        # Flat ground has no aspect: valid and no number, so that it is counted as impossible and not taken for a cloud.
+        shape = values.shape
+        looks[name] = Look(values, np.broadcast_to(defined, shape), np.broadcast_to(inner.observed, shape))
+    return looks
+
+
+def _inner(look: Look, margin: int) -> Look:
+    """Return a look without its margin."""
+    return Look(_within(look.values, margin), _within(look.valid, margin), _within(look.observed, margin))
+
+
+def _within(values: NDArray[Any], margin: int) -> NDArray[Any]:
+    return values[:, margin:-margin, margin:-margin] if margin else values
 
 
 def in_groups(items: Iterable[Item]) -> tuple[Item, ...]:
@@ -138,7 +172,7 @@ def _groups(items: Sequence[Item], layer: Layer) -> Iterable[list[Item]]:
     return ordered
 
 
-def _read(
+def read_rasters(
     source: Source,
     layer: Layer,
     tiles: Sequence[Item],
@@ -164,15 +198,17 @@ def _read(
     return rasters
 
 
-def _note_used(result: Derived, piece: Joined, shown: NDArray[np.bool_], geobox: GeoBox, size: int) -> None:
-    """Note which items gave pixels to which chips: each tile of a joined raster for itself."""
+def _note_used(
+    result: Derived, piece: Joined, shown: NDArray[np.bool_], geobox: GeoBox, size: int, margin: int
+) -> None:
+    """Note which items gave pixels to which chips or to their margins: each tile of a joined raster for itself."""
     for tile in piece.tiles:
         part = shown
         if len(piece.tiles) > 1:
             valid = np.asarray(tile.valid.any(axis=0, keepdims=True))
             there, inside = warp(valid.astype(np.uint8), np.ones_like(valid), tile.geobox, geobox, Method.nearest)
             part = shown & inside & (there > 0)
-        chips = _any_per_chip(part, size)
+        chips = _any_per_chip(part, size, margin)
         if chips.any():
             before = result.used.get(tile.item.id)
             result.used[tile.item.id] = (tile.item, chips if before is None else before[1] | chips)
@@ -191,7 +227,8 @@ def _check(source: Source, layer: Layer, item: Item, raster: Raster, geobox: Geo
 
     Place and numbers of our own sources' rasters are checked by their tests, those of others here, each time.
     """
-    fault = content_fault(raster, (array.variable for array in layer.arrays), {item.id})
+    described = (array.variable for array in layer.arrays if not is_computed(array))
+    fault = content_fault(raster, described, {item.id})
     name = ""
     if isinstance(source, Guarded):
         name = f" '{source.name}'"
@@ -210,7 +247,16 @@ def _align(raster: Raster, array: Array, geobox: GeoBox) -> Look:
             where=f"item {raster.item.id}",
             hint="use `resampling: nearest`",
         )
-    values, valid = warp(raster.data, raster.valid, raster.geobox, geobox, method, components=raster.components)
+    correlation = array.variable.attributes["correlation"] if method in QUADRATURE else None
+    values, valid = warp(
+        raster.data,
+        raster.valid,
+        raster.geobox,
+        geobox,
+        method,
+        components=raster.components,
+        correlation=correlation,
+    )
     if array.variable.kind not in UNMIXED:
         # One dtype whatever tiles and methods meet in a window; int32 codes need more than float32 has.
         values = values.astype(np.float64 if array.encoding.dtype == "int32" else np.float32, copy=False)
@@ -223,7 +269,11 @@ def _align(raster: Raster, array: Array, geobox: GeoBox) -> Look:
     return Look(values, valid, observed)
 
 
-def _any_per_chip(mask: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
-    """Return (rows, columns) of chips that have any True pixel of (band, y, x)."""
+def _any_per_chip(mask: NDArray[np.bool_], size: int, margin: int) -> NDArray[np.bool_]:
+    """Return (rows, columns) of chips that have any True pixel of (band, y, x), in themselves or in their margin."""
+    if margin:
+        wide = size + 2 * margin
+        views = np.lib.stride_tricks.sliding_window_view(mask.any(axis=0), (wide, wide))
+        return np.asarray(views[::size, ::size].any(axis=(2, 3)))
     rows, cols = mask.shape[1] // size, mask.shape[2] // size
     return np.asarray(mask.reshape(-1, rows, size, cols, size).any(axis=(0, 2, 4)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -17,11 +18,13 @@ from m3leo_prep.core.recipe import EncodingModel, LayerModel
 from m3leo_prep.core.slots import parse_slots
 from m3leo_prep.pipeline.origins import Objects, spec_of
 
+METRES = frozenset({"m", "metre", "metres", "meter", "meters"})
 COMPANIONS = frozenset(
     {"count", "time", "time_bounds", "bound", "x", "y", "epsg", "x0", "y0", "band", "chip"}
     | {"first_time", "mean_time", "last_time", "relative_orbit", "orbit_direction"}
 )
 """Names of arrays beside the pixels, which no variable may take."""
+CODES = frozenset({Kind.CLASSES, Kind.BITS})
 
 
 def source_spec(model: LayerModel, base: Path, sources: Objects | None = None) -> SourceSpec:
@@ -64,6 +67,9 @@ def resolve_layer(
     arrays = tuple(
         _resolve_array(v, model, info, pitch, is_static=slots[0].is_static, where=where) for v in info.variables
     )
+    _check_deviations(arrays, where)
+    if model.terrain:
+        arrays += _terrain(model.terrain, arrays, pitch, is_static=slots[0].is_static, where=where)
     per_slot = sum(array.n_bands * array.itemsize for array in arrays) * size**2
     n, t, chunk_slots = shard_rule(
         chip_slot_bytes=per_slot, n_slots=len(slots), n_chips=n_chips, dear_blocks=info.dear_blocks
@@ -87,7 +93,13 @@ def _resolve_array(
             where=where,
             hint="rename it in the source (`variable:` of local)",
         )
+    if variable.kind in CODES and any(other.kind not in CODES for other in info.variables):
+        # Flags beside a quantity: what the recipe says of the layer is meant for the quantity.
+        model = model.model_copy(update={"resampling": None, "statistic": None, "encoding": None})
     method = model.resampling or defaults.default_method(variable.kind, info.pitch, pitch)
+    if variable.kind is Kind.UNCERTAINTY:
+        defaults.check_correlation(variable, where=where)
+        method = defaults.QUADRATURE.get(method, method)
     defaults.check_method(variable.kind, method, where=where)
     statistic = model.statistic or defaults.default_statistic(variable.kind, is_static=is_static)
     defaults.check_statistic(variable.kind, statistic, where=where)
@@ -103,13 +115,88 @@ def _resolve_array(
     return Array(variable, encoding, method, statistic, chunk)
 
 
+def _check_deviations(arrays: tuple[Array, ...], where: str) -> None:
+    """Raise ConfigError if a standard deviation would not be that of the layer's quantities."""
+    quantities = [array for array in arrays if array.variable.kind not in {Kind.UNCERTAINTY, *CODES}]
+    for array in arrays:
+        if array.variable.kind is not Kind.UNCERTAINTY:
+            continue
+        for other in quantities:
+            name, of = array.variable.name, other.variable.name
+            if array.method != defaults.QUADRATURE.get(other.method, other.method):
+                raise ConfigError(
+                    f"'{name}' is {array.method}, which is not the standard deviation of '{of}' by {other.method}",
+                    where=where,
+                    hint="say `resampling: bilinear`, `average` or `nearest` for the layer",
+                )
+            if array.statistic != other.statistic:
+                raise ConfigError(
+                    f"'{of}' is the {other.statistic} of several items, '{name}' the deviation of one",
+                    where=where,
+                    hint="say `statistic: first` for the layer",
+                )
+
+
+def _terrain(
+    wanted: list[Literal["slope", "aspect"]], arrays: tuple[Array, ...], pitch: float, *, is_static: bool, where: str
+) -> tuple[Array, ...]:
+    """Return the arrays that are computed from the layer's height.
+
+    Raises:
+        ConfigError: the layer is not one static height in metres.
+    """
+    heights = [array for array in arrays if array.variable.kind is Kind.CONTINUOUS]
+    height = heights[0] if heights else arrays[0]
+    variable = height.variable
+    is_height = len(heights) == len(variable.bands) == 1 and variable.unit in METRES and height.statistic != "count"
+    if not (is_static and is_height):
+        found = ", ".join(f"'{a.variable.name}' ({a.variable.kind}, {a.variable.unit})" for a in arrays)
+        raise ConfigError(
+            f"`terrain` needs one height: one continuous band in m without slots; found {found}",
+            where=where,
+            hint="remove `terrain:`, or name a height model; if it is one, its `unit` must say m",
+        )
+    taken = [array.variable.name for array in arrays if array.variable.name in wanted]
+    if taken:
+        raise ConfigError(
+            f"the source's variable '{taken[0]}' has the name of what `terrain` computes",
+            where=where,
+            hint="rename it in the source (`variable:` of local)",
+        )
+    about = {
+        "computed_from": variable.name,
+        "algorithm": "Horn (1981), 3 x 3 pixels, after projection",
+        "lattice_pitch_m": pitch,
+        "north": "grid north of the UTM zone; the zone's scale (0.9996 ... 1.001) is not corrected",
+    }
+    made = {
+        "slope": (
+            Variable("slope", Kind.CONTINUOUS, ("slope",), "degree", "slope of the ground", (), about),
+            Encoding("float32", None, valid_min=0.0, valid_max=90.0, unit="degree"),
+        ),
+        "aspect": (
+            Variable(
+                "aspect",
+                Kind.CONTINUOUS,
+                ("east", "north"),
+                "1",
+                "unit vector down the slope",
+                (),
+                about | {"flat_ground": "missing: it has no direction"},
+            ),
+            Encoding("float32", None, valid_min=-1.0, valid_max=1.0),
+        ),
+    }
+    return tuple(Array(*made[name], defaults.HORN, height.statistic, len(made[name][0].bands)) for name in wanted)
+
+
 def _encoding(variable: Variable, model: EncodingModel | None) -> Encoding:
     """Return the stored form: the kind's default, or the recipe's own."""
     default = default_encoding(variable)
     if model is None:
         return default
     is_float = model.dtype == "float32"
-    is_class = variable.kind in {Kind.CLASSES, Kind.BITS}
+    is_class = variable.kind in CODES
     if is_class and (is_float or model.scale != 1.0):
         raise ConfigError("class codes are stored as unscaled integers")
     if variable.kind is Kind.CLASSES and model.dtype != "uint8":

@@ -26,8 +26,12 @@ def make_array(
 ) -> Array:
     """Return a variable in its kind's default encoding; classes get a legend of two."""
     legend = LEGEND if kind is Kind.CLASSES else ()
-    identity = {"backscatter_convention": "sigma0_ellipsoid"} if kind is Kind.POWER else {}
-    variable = Variable(name, kind, tuple(bands), long_name=f"the {name}", legend=legend, attributes=identity)
+    known: dict[Kind, dict[str, Any]] = {
+        Kind.POWER: {"backscatter_convention": "sigma0_ellipsoid"},
+        Kind.UNCERTAINTY: {"correlation": 0.5},
+    }
+    attributes = known.get(kind, {})
+    variable = Variable(name, kind, tuple(bands), long_name=f"the {name}", legend=legend, attributes=attributes)
     return Array(variable, encoding or default_encoding(variable), "cubic", "mean", band_chunk or len(bands))
 
 

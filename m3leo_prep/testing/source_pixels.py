@@ -23,6 +23,7 @@ LIMITS: dict[Kind, tuple[float, float]] = {
     Kind.REFLECTANCE: (-0.5, 3.0),
     Kind.WRAPPED_PHASE: (-math.tau, math.tau),
     Kind.ANGLE: (-360.0, 360.0),
+    Kind.UNCERTAINTY: (0.0, math.inf),
 }
 """Beyond these, values of a kind cannot be; generous, to tell mistakes of unit and scale."""
 DECIBELS = (-60.0, -1.0)

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 from odc.geo.geobox import GeoBox
 from shapely.geometry import box
 
+from m3leo_prep.core.defaults import check_correlation
+from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.raster import Item, Kind, Raster, Slot, SourceInfo
 from m3leo_prep.ports.faults import Fault, item_fault
 from m3leo_prep.ports.guarded import Guarded, guard
@@ -142,6 +144,11 @@ def describes_completely(case: Case) -> None:
         _json(dict(variable.attributes), f"attributes of {variable.name}")
         if variable.kind is Kind.CLASSES and not variable.legend:
             broken("classes without a legend", where, "list every code: legend=(LegendClass(1, 'forest'), ...)")
+        if variable.kind is Kind.UNCERTAINTY:
+            try:
+                check_correlation(variable, where=where)
+            except ConfigError as error:
+                broken(error.message, where, error.hint)
 
 
 def _unique(names: list[str], what: str, where: str) -> None:

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from m3leo_prep.core.defaults import (
     ALLOWED_METHODS,
+    QUADRATURE,
+    check_correlation,
     check_method,
     check_statistic,
     default_method,
@@ -17,7 +19,7 @@ from m3leo_prep.core.defaults import (
 )
 from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.layer import Statistic
-from m3leo_prep.core.raster import Kind
+from m3leo_prep.core.raster import Kind, Variable
 
 # kind: method at the native pitch, method when coarsened threefold, statistic of a series, of a static layer
 TABLE: dict[Kind, tuple[str, str, str, str]] = {
@@ -28,6 +30,7 @@ TABLE: dict[Kind, tuple[str, str, str, str]] = {
     Kind.UNWRAPPED_PHASE: ("component", "component", "first", "first"),
     Kind.ANGLE: ("angle", "angle", "first", "first"),
     Kind.CONTINUOUS: ("bilinear", "average", "mean", "first"),
+    Kind.UNCERTAINTY: ("quadrature_bilinear", "quadrature_average", "first", "first"),
     Kind.AMOUNT: ("sum", "sum", "first", "first"),
     Kind.CLASSES: ("nearest", "mode", "first", "first"),
     Kind.BITS: ("nearest", "bitor", "first", "first"),
@@ -44,6 +47,8 @@ METHODS = (
     "component",
     "angle",
     "bitor",
+    "quadrature_bilinear",
+    "quadrature_average",
 )
 
 
@@ -90,6 +95,8 @@ def test_every_default_is_allowed(kind: Kind) -> None:
         (Kind.POWER, "mode"),
         (Kind.REFLECTANCE, "sum"),
         (Kind.CONTINUOUS, "angle"),
+        (Kind.UNCERTAINTY, "average"),  # true of errors that are all the same only
+        (Kind.CONTINUOUS, "quadrature_average"),
     ],
 )
 def test_methods_that_make_numbers_without_meaning_are_refused(kind: Kind, method: str) -> None:
@@ -175,3 +182,28 @@ def test_no_pitch_claims_more_than_the_source_has(native: float, cell: float, fi
     assert pitch <= native * 1.05 or pitch == finest
     if native >= finest:
         assert all(p <= pitch for p in dividing_pitches(cell) if p <= native)
+
+
+@pytest.mark.parametrize("statistic", ["mean", "median", "min", "max", "count"])
+def test_deviations_of_several_items_are_not_combined(statistic: Statistic) -> None:
+    with pytest.raises(ConfigError, match=r"layer x: .*standard deviations[\s\S]*statistic: first"):
+        check_statistic(Kind.UNCERTAINTY, statistic, where="layer x")
+    check_statistic(Kind.UNCERTAINTY, "last", where="layer x")
+
+
+@pytest.mark.parametrize("rho", [None, -0.1, 1.01, "0.5", True, float("nan")])
+def test_a_deviation_says_its_correlation(rho: object) -> None:
+    attributes = {} if rho is None else {"correlation": rho}
+    with pytest.raises(ConfigError, match=r"layer x: .*'sd'[\s\S]*correlation"):
+        check_correlation(Variable("sd", Kind.UNCERTAINTY, ("sd",), attributes=attributes), where="layer x")
+
+
+@pytest.mark.parametrize("rho", [0, 0.5, 1])
+def test_every_correlation_from_none_to_full_is_one(rho: float) -> None:
+    check_correlation(Variable("sd", Kind.UNCERTAINTY, ("sd",), attributes={"correlation": rho}), where="layer x")
+
+
+def test_the_table_of_quadrature_is_that_of_the_kernels() -> None:
+    from m3leo_prep.ops import warp
+
+    assert {str(k): str(v) for v, k in warp.QUADRATURE.items()} == QUADRATURE

@@ -25,10 +25,11 @@ def test_numpy_agrees(dtype: str, seed: int, share: float) -> None:
         n, total, squares, low, high = found[band]
         assert n == len(inside)
         assert total == pytest.approx(inside.sum(), rel=1e-12, abs=1e-6)
-        assert squares == pytest.approx((inside**2).sum(), rel=1e-12)
         if len(inside):
+            assert squares == pytest.approx(((inside - inside.mean()) ** 2).sum(), rel=1e-12)
             assert (low, high) == (inside.min(), inside.max())
         else:
+            assert squares == 0
             assert np.isnan(low)
             assert np.isnan(high)
 
@@ -36,18 +37,27 @@ def test_numpy_agrees(dtype: str, seed: int, share: float) -> None:
 def test_worked_by_hand() -> None:
     codes = np.array([[[1, -2], [3, 100]]], np.int16)
     valid = np.array([[[True, True], [True, False]]])
-    assert moments(codes, valid).tolist() == [[3, 2, 14, -2, 3]]
+    (found,) = moments(codes, valid).tolist()
+    assert found == pytest.approx([3, 2, 14 - 2**2 / 3, -2, 3])
+
+
+def test_a_small_spread_around_a_large_value_is_kept() -> None:
+    """The difference of two sums of squares would be off by several per cent here."""
+    codes = (8388608 + np.arange(256 * 256) % 2).astype(np.float32).reshape(1, 256, 256)
+    squares = moments(codes, np.ones(codes.shape, bool))[0, 2]
+    assert squares == pytest.approx(codes.size / 4, rel=1e-12)
 
 
 def test_sums_do_not_overflow_the_codes() -> None:
     codes = np.full((1, 100, 100), -32768, np.int16)
+    codes[0, :50] = 32767
     n, total, squares, low, _ = moments(codes, np.ones(codes.shape, bool))[0]
-    assert (n, total, squares, low) == (1e4, -32768e4, 32768.0**2 * 1e4, -32768)
+    assert (n, total, squares, low) == (1e4, -5e3, 32767.5**2 * 1e4, -32768)
 
 
 def test_what_is_invalid_does_not_count_even_if_not_finite() -> None:
     codes = np.array([[[np.nan, 1.0, np.inf]]], np.float32)
-    assert moments(codes, np.isfinite(codes)).tolist() == [[1, 1, 1, 1, 1]]
+    assert moments(codes, np.isfinite(codes)).tolist() == [[1, 1, 0, 1, 1]]
 
 
 def test_a_view_of_a_larger_block_is_read_as_its_copy_is() -> None:

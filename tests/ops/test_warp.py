@@ -15,7 +15,7 @@ from pyproj import Transformer
 
 from m3leo_prep.core.errors import ConfigError, TooLarge
 from m3leo_prep.ops import warp as module
-from m3leo_prep.ops.warp import BSPLINE_NOISE_GAIN, VERSIONS, Method, coordinate_operation, warp
+from m3leo_prep.ops.warp import BSPLINE_NOISE_GAIN, QUADRATURE, VERSIONS, Method, coordinate_operation, warp
 
 # odc-geo multiplies affines with the operator that affine 3 is about to deprecate.
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
@@ -81,8 +81,17 @@ def case(method, src, seed=0):
         data = (rng.normal(0, 20, valid.shape) % 360).astype(np.float32)
     else:
         data = rng.gamma(4, 1, valid.shape).astype(np.float32)
-    components = {"components": (cols // 20 + rows // 30)} if method is Method.component else {}
-    return data, valid, components
+    keywords = {"components": (cols // 20 + rows // 30)} if method is Method.component else {}
+    if method in QUADRATURE:
+        keywords["correlation"] = 0.3
+    return data, valid, keywords
+
+
+def needed(method, shape):
+    """Keywords without which ``method`` refuses."""
+    if method in QUADRATURE:
+        return {"correlation": 0.3}
+    return {"components": np.ones(shape, int)} if method is Method.component else {}
 
 
 def check_equal(a, b):
@@ -233,7 +242,7 @@ def test_blocks_crops_and_threads_give_the_same_bits(method, pair):
 
     top, left, low, right = 19, 23, 21, 17
     crop = np.s_[top : src.shape[0] - low, left : src.shape[1] - right]
-    cropped = {k: v[crop] for k, v in keywords.items()}
+    cropped = {k: v[crop] if k == "components" else v for k, v in keywords.items()}
     check_equal(whole, warp(data[:, *crop], valid[:, *crop], src[crop], dst, method, **cropped))
 
 
@@ -246,7 +255,7 @@ def test_identity_keeps_every_bit(method, dtype):
     rng = np.random.default_rng(1)
     data = rng.integers(0, 200, (2, 60, 60)).astype(dtype) + np.array(0.3 if dtype == np.float32 else 0).astype(dtype)
     valid = rng.random(data.shape) > 0.2
-    keywords = {"components": np.ones((60, 60), int)} if method is Method.component else {}
+    keywords = needed(method, (60, 60))
     for dst, rows, cols in (
         (src, slice(0, 60), slice(0, 60)),
         (src[7:40, 3:50], slice(7, 40), slice(3, 50)),
@@ -289,6 +298,8 @@ GOLDEN = {
     Method.component: (1, "be2a97a61ecac865"),
     Method.angle: (1, "279a9155b0409cf9"),
     Method.bitor: (1, "414977e0e28ff04a"),
+    Method.quadrature_bilinear: (1, "30b03cb4d0f6d840"),
+    Method.quadrature_average: (1, "776c3e13bbdfe0f6"),
 }
 
 
@@ -651,7 +662,7 @@ def test_dtypes():
     src = around(dst, UTM33, 10.0)
     data = np.full((1, *src.shape), 40_000, np.int32)
     for method in FLOATS:
-        keywords = {"components": np.ones(src.shape, int)} if method is Method.component else {}
+        keywords = needed(method, src.shape)
         out, _ = warp(data, sure(data), src, dst, method, **keywords)
         assert out.dtype == (np.int32 if method is Method.nearest else np.float32)
         assert warp(data.astype(float), sure(data), src, dst, method, **keywords)[0].dtype == np.float64

@@ -50,7 +50,9 @@ class Patchy:
 
     def describe(self):
         legend = tuple(LegendClass(k, f"class {k}") for k in range(4)) if self.kind == "classes" else ()
-        return SourceInfo((Variable("v", Kind(self.kind), ("v",), legend=legend),), version="1", pitch=self.pitch)
+        about = {"correlation": 0.3} if self.kind == "uncertainty" else {}
+        variable = Variable("v", Kind(self.kind), ("v",), legend=legend, attributes=about)
+        return SourceInfo((variable,), version="1", pitch=self.pitch)
 
     def find(self, area, slots):
         for k in range(self.scenes):
@@ -104,6 +106,8 @@ METHODS = {
     "angle_coarse": patchy("angle", "angle", 4),
     "component": patchy("unwrapped_phase", "component", 13),
     "component_coarse": patchy("unwrapped_phase", "component", 4),
+    "deviation": patchy("uncertainty", "bilinear", 13),
+    "deviation_coarse": patchy("uncertainty", "average", 4),
 }
 STATISTICS = ("mean", "median", "min", "max", "count", "first", "last")
 OTHERS = {

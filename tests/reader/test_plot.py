@@ -245,6 +245,17 @@ def test_a_quantity_has_its_own_map(array, form, colours, limits):
     assert (look.form, look.colours, look.channels[0].limits) == (form, colours, limits)
 
 
+def test_an_aspect_is_shown_by_component():
+    about = {"attributes": {"computed_from": "height"}}
+    aspect = StoredArray("aspect", "continuous", ("east", "north"), "1", "float32", None, 1.0, 2, about)
+    assert [(look.title, look.channels[0].limits) for look in looks(aspect)] == [
+        ("east", (-1.0, 1.0)),
+        ("north", (-1.0, 1.0)),
+    ]
+    slope = StoredArray("slope", "continuous", ("slope",), "degree", "float32", None, 1.0, 1, about)
+    assert looks(slope, layer="dem")[0].channels[0].limits is None
+
+
 def test_limits_are_common_to_all_slots_and_unwrapped_phase_counts_from_each_slots_median():
     (look,) = looks(stored(Kind.UNWRAPPED_PHASE, ["unw"], "rad"))
     ramp = np.linspace(-1, 1, 101, dtype=np.float32).reshape(1, 1, -1)

@@ -89,6 +89,7 @@ def explain(
     if x is not None and y is not None:
         pixel, problem = _pixel(dataset, stored, arrays, slots, states, row, place, (x, y), plan)
         notes += [problem] if problem else []
+        notes += [_computed(stored, array) for array in arrays if "computed_from" in array.attributes]
     about = dataset.manifest["layers"][layer]
     here = f"-> EPSG:{place['epsg']}"
     return Explanation(
@@ -224,6 +225,15 @@ def _pixel(
     return Pixel(x, y, easting, northing, lon, lat, tuple(bands)), problem
 
 
+def _computed(layer: StoredLayer, array: StoredArray) -> str:
+    """Return what is said instead of scenes."""
+    origin = array.attributes["computed_from"]
+    return (
+        f"{array.name} is computed from {origin}, at the pixel and its eight neighbours: explain {layer.name}.{origin} "
+        "there; `verify` computes it again"
+    )
+
+
 def _origins(
     plan: tuple[Plan, LayerPlan], row: int, slot: int, at: tuple[int, int], names: list[str]
 ) -> dict[str, list[Origin]]:
@@ -251,16 +261,19 @@ def _pixel_band(
         formula=_formula(array, code[0].item()) if is_there else "",
         reason=state.reason if state else "",
         why=state.why if state else "",
-        missing="" if is_there else _missing(state, origin),
+        missing="" if is_there else _missing(array, state, origin),
         origin=origin,
         reproduced=reproduced,
     )
 
 
-def _missing(state: BandState | None, origin: Origin | None) -> str:
+def _missing(array: StoredArray, state: BandState | None, origin: Origin | None) -> str:
     """Return what kind of missing, as far as it is known."""
     if state is not None and Reason[state.reason] in RETRYABLE | {Reason.NOT_BUILT}:
         return "not had yet"
+    if "computed_from" in array.attributes:
+        flat = ", or flat ground, which has no direction" if array.name == "aspect" else ""
+        return f"no {array.attributes['computed_from']} here or beside it{flat}"
     if origin is not None:
         return origin.missing or "the source has a value now"
     reason = Reason[state.reason] if state else None

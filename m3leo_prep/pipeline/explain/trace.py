@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from m3leo_prep.core.defaults import is_computed
 from m3leo_prep.core.encoding import encode
 from m3leo_prep.core.grid import Cells
 from m3leo_prep.core.layer import Array
 from m3leo_prep.core.plan import LayerPlan, Unit
 from m3leo_prep.core.raster import Item, Kind, Raster
 from m3leo_prep.ops._mesh import offset_if_aligned
-from m3leo_prep.ops.warp import Method, coordinate_operation
+from m3leo_prep.ops.warp import QUADRATURE, Method, coordinate_operation
 from m3leo_prep.ops.weights import Weights, linear_form, position, weights
 from m3leo_prep.pipeline.derive import Derived, Laid, crs_name, derive
 from m3leo_prep.pipeline.explain.blend import Vote, blend
@@ -34,7 +35,7 @@ EQUAL = 1e-6
 
 
 def trace(plan: LayerPlan, cell: Cells, slot: int, x: int, y: int, variables: Sequence[str]) -> dict[str, list[Origin]]:
-    """Return, by variable, where each band of a pixel comes from.
+    """Return, by variable, where each band of a pixel comes from; nothing for those computed from another one.
 
     Args:
         plan: of the layer.
@@ -54,7 +55,7 @@ def trace(plan: LayerPlan, cell: Cells, slot: int, x: int, y: int, variables: Se
     derived = derive(
         open_source(plan.source), plan.layer, items, geobox, slots[0], skip_damaged=True, observe=watch.see
     )
-    wanted = (array for array in plan.layer.arrays if array.variable.name in variables)
+    wanted = (array for array in plan.layer.arrays if array.variable.name in variables and not is_computed(array))
     return {array.variable.name: _origins(array, watch, derived, items) for array in wanted}
 
 
@@ -88,6 +89,9 @@ class _Watch:
         method = Method(laid.array.method)
         data = raster.data[band]
         usable = raster.valid[band] & np.isfinite(data)
+        if method in QUADRATURE:
+            usable &= data >= 0
+        correlation = laid.array.variable.attributes["correlation"] if method in QUADRATURE else 1.0
         where = position(raster.geobox, pixel)
         kernel = weights(usable, raster.geobox, pixel, method, components=raster.components, dtype=data.dtype)
         neighbours = None if kernel is None else _neighbours(laid, band, usable, kernel)
@@ -118,7 +122,7 @@ class _Watch:
             state=state,
             value=value,
             stored_value=_decibel(value) if laid.array.encoding.transform == "db" else None,
-            adds_up=None if value is None or neighbours is None else adds_up(neighbours, method, value),
+            adds_up=None if value is None or neighbours is None else adds_up(neighbours, method, value, correlation),
             weight=0.0,
             why="",
         )
@@ -173,13 +177,15 @@ def _kernel_name(method: Method, src: GeoBox, pixel: GeoBox) -> str:
         return "mode: the code that covers most; weights are shares of the area"
     if method is Method.bitor:
         return "bitor: the bits of all that cover at least 0.1 %; weights are shares of the area"
+    if method in QUADRATURE:
+        return f"{method}: the weights of {QUADRATURE[method]}, added in quadrature"
     if method is Method.component:
         return "component: only from the connected component of the nearest pixel"
     return str(method)
 
 
-def adds_up(neighbours: Sequence[Neighbour], method: Method, value: float) -> bool:
-    """Return whether the weighted neighbours give the scene's value."""
+def adds_up(neighbours: Sequence[Neighbour], method: Method, value: float, correlation: float = 1.0) -> bool:
+    """Return whether the weighted neighbours give the scene's value; ``correlation`` is that of a deviation."""
     there = [n for n in neighbours if n.value is not None and (n.weight or method is Method.bitor)]
     values = np.array([n.value for n in there])
     w = np.array([n.weight for n in there])
@@ -196,6 +202,9 @@ def adds_up(neighbours: Sequence[Neighbour], method: Method, value: float) -> bo
         turn = 360.0 if method is Method.angle else 2 * math.pi
         mean = np.angle((w * np.exp(2j * np.pi * values / turn)).sum()) * turn / (2 * np.pi)
         return bool(abs((mean - value + turn / 2) % turn - turn / 2) < 1e-5 * turn)
+    if method in QUADRATURE:
+        alone, together = math.fsum(((w * values) ** 2).tolist()), math.fsum((w * values).tolist()) ** 2
+        return bool(np.isclose(math.sqrt((1 - correlation) * alone + correlation * together), value, rtol=1e-5))
     return bool(np.isclose(math.fsum((w * values).tolist()), value, rtol=1e-5, atol=1e-6 * np.abs(w * values).max()))
 
 

@@ -227,6 +227,8 @@ def _continuous(array: StoredArray, band: int, layer: str) -> Look:
     names = {*_words(array.bands[band]), *_words(array.name), *_words(layer)}
     if array.unit in {"m", "metre", "meter"} and names & _HEIGHT and not names & _CANOPY:
         return Look(array.bands[band], "relief", (Channel(band, None),), "relief", "m")
+    if "computed_from" in array.attributes and array.unit == "1":
+        return _ramp(array, band, (-1.0, 1.0), "RdBu", note="unit vector down the slope")
     if array.unit in {"%", "percent"}:
         return _ramp(array, band, (0.0, 100.0), "viridis")
     return _ramp(array, band, None, "viridis")
