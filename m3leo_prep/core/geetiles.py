@@ -7,7 +7,7 @@ the central meridian; new datasets use ``core.grid``.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import shapely
@@ -18,8 +18,12 @@ from pyproj.database import query_utm_crs_info
 from shapely.geometry.base import BaseGeometry
 
 from m3leo_prep.core.errors import ConfigError
+from m3leo_prep.core.splits.policy import Split
+from m3leo_prep.core.splits.shares import validate_shares
 
 _STEP_DEG = 0.001
+_FACTORS = 10_000
+"""Widths of bands that the original tried."""
 
 
 def chips(geometry: BaseGeometry, metres: float) -> NDArray[np.object_]:
@@ -83,6 +87,64 @@ def identifier(geometry: BaseGeometry) -> str:
 def set_hash(identifiers: Sequence[str]) -> str:
     """Return the original's hash of a whole set: of its ids in file order."""
     return _short_hash(" ".join(identifiers))
+
+
+def split(
+    polygons: Sequence[BaseGeometry] | NDArray[np.object_], *, n_bands: int, angle: float, shares: Mapping[str, float]
+) -> tuple[NDArray[np.uint8], float]:
+    """Return the original's splits of a set of chips as (chip,) ``Split``, and the band factor k that it found.
+
+    Bands run across a direction in the unit square of all chips, so they move when the set grows, they hold the shares
+    only in multiples of the smallest one, and no buffer lies between them.
+
+    Args:
+        polygons: all chips of the set, as lon/lat boxes.
+        n_bands: distinct bands that there must be (60 in the published sets).
+        angle: direction in radians (0.9 for CONUS and Europe).
+        shares: of train, val and test.
+
+    Raises:
+        ConfigError: the pattern of the shares is longer than ``n_bands``, or no k gives that many bands (where the
+            original silently took the last one that it had tried).
+    """
+    pattern = _pattern(shares, n_bands)
+    west, south, east, north = np.array(shapely.bounds(np.asarray(polygons, object)), float).reshape(-1, 4).T
+    # The mean of a closed ring's five vertices: its first corner counts twice.
+    place = []
+    for low, high in ((west, east), (south, north)):
+        middle = (3 * low + 2 * high) / 5
+        extent = middle.max() - middle.min()
+        unit = (middle - middle.min()) / (extent or 1.0)
+        place.append(1 - unit if angle < 0 else unit)
+    quarter = np.pi / 4
+    if abs(angle) < quarter:
+        across = abs(angle) / quarter * place[0] + place[1]
+    else:
+        across = np.sign(angle) * place[0] + (np.pi / 2 - abs(angle)) / quarter * place[1]
+    for k in np.linspace(0.1, 50, _FACTORS).tolist():
+        _, band = np.unique(np.trunc(across / (k / n_bands)), return_inverse=True)
+        if band.max() + 1 == n_bands:
+            return pattern[band.reshape(-1) % len(pattern)], k
+    raise ConfigError(
+        f"no width of bands cuts these {len(across)} chips into {n_bands} bands",
+        hint="take fewer n_bands, another angle, or the policy bands",
+        where="splits.n_bands",
+    )
+
+
+def _pattern(shares: Mapping[str, float], n_bands: int) -> NDArray[np.uint8]:
+    """Return the splits of consecutive bands: train, then test, then val, as often as the smallest share goes in."""
+    parts = validate_shares(shares)
+    smallest = min(share for share in parts if share > 0)
+    count = [round(share / smallest) for share in parts]
+    if sum(count) > n_bands:
+        raise ConfigError(
+            f"shares of {parts[0]:g}, {parts[1]:g} and {parts[2]:g} repeat after {sum(count)} bands, "
+            f"but there are {n_bands}",
+            hint=f"take n_bands from {sum(count)}, or shares that are multiples of each other",
+            where="splits.n_bands",
+        )
+    return np.repeat(np.array([Split.TRAIN, Split.TEST, Split.VAL], np.uint8), [count[0], count[2], count[1]])
 
 
 def _short_hash(text: str) -> str:

@@ -16,11 +16,12 @@ from m3leo_prep.core.area import Area
 from m3leo_prep.core.format import FORMAT_VERSION
 from m3leo_prep.core.grid import GRID_VERSION, Cells, Grid
 from m3leo_prep.core.layer import Layer
-from m3leo_prep.core.raster import Item, Slot
+from m3leo_prep.core.raster import Item, Kind, Slot, Variable
 from m3leo_prep.core.recipe import Recipe
 from m3leo_prep.core.sample import Sample
+from m3leo_prep.core.splits.policy import Regions, SplitPolicy
 
-NOT_IN_DIGEST = frozenset({"path"})
+NOT_IN_DIGEST = frozenset({"path", "geoid"})
 """Source options that say where files are, not what is in them: items carry their own id and version."""
 
 
@@ -103,6 +104,7 @@ class LayerPlan:
                     "method": array.method,
                     "statistic": array.statistic,
                     "band_chunk": array.band_chunk,
+                    **_correlation(array.variable),
                     "encoding": {
                         "dtype": array.encoding.dtype,
                         "fill": array.encoding.fill,
@@ -132,6 +134,11 @@ class LayerPlan:
         return per_slot * len(self.layer.slots) * n_chips
 
 
+def _correlation(variable: Variable) -> dict[str, float]:
+    """Return the one attribute of a variable that decides pixels."""
+    return {"correlation": variable.attributes["correlation"]} if variable.kind is Kind.UNCERTAINTY else {}
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What will be built: frozen in the dataset before the first pixel."""
@@ -145,6 +152,16 @@ class Plan:
     warnings: tuple[str, ...] = field(default=())
     sample: Sample | None = None
     """How ``cells`` were drawn from those of the area; None: all of them."""
+    splits: SplitPolicy | None = None
+    """How ``split`` was assigned; None: not at all (policy ``none``)."""
+    split: NDArray[np.uint8] | None = field(default=None, compare=False)
+    """(chip,) ``Split`` codes in row order, None under policy ``none``."""
+    regions: Regions | None = field(default=None, compare=False)
+    """What ``splits`` gives to splits whole, under the policies ``region`` and ``admin``."""
+    buffer_loss: Mapping[str, float] = field(default_factory=dict)
+    """Share of the area's chips that the buffer takes, by split; ``all``: of all that have one."""
+    skip_buffer: bool = False
+    """Whether chips that lie too near to another split were left out of ``cells``."""
 
     def layer(self, name: str) -> LayerPlan:
         """Return the plan of one layer (KeyError if there is none)."""

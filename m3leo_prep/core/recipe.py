@@ -65,14 +65,26 @@ class LayerModel(BaseModel):
             "component",
             "angle",
             "bitor",
+            "quadrature_bilinear",
+            "quadrature_average",
         ]
         | None
     ) = None
-    """Default: by the kind of quantity and the direction (table of the format page)."""
+    """Default: by the kind of quantity and the direction (table of the format page). Standard deviations take
+    ``bilinear`` and ``average`` as the quadrature of the same weights."""
     statistic: Literal["first", "last", "mean", "median", "min", "max", "count"] | None = None
     """How several items of one slot become one value. Default: by the kind of quantity."""
     band_chunk: int | None = Field(None, ge=1)
     encoding: EncodingModel | None = None
+    terrain: list[Literal["slope", "aspect"]] | None = None
+    """Computed from the layer's height on the chip's lattice, after projection."""
+
+    @field_validator("terrain")
+    @classmethod
+    def _once(cls, value: list[str] | None) -> list[str] | None:
+        if value is not None and len(set(value)) != len(value):
+            raise ValueError("each once")
+        return value
 
     @field_validator("source", mode="before")
     @classmethod
@@ -103,19 +115,27 @@ def _plain(value: Any) -> Any:
 
 
 class SplitsModel(_Strict):
-    """How chips are assigned to train, val and test."""
+    """How chips are assigned to train, val and test. A recipe without ``splits:`` assigns none."""
 
-    policy: Policy = "none"
-    block_km: float | Literal["auto"] = "auto"
+    policy: Policy = "blocks"
     shares: dict[Literal["train", "val", "test"], float] = {"train": 0.6, "val": 0.2, "test": 0.2}
+    seed: int = Field(42, ge=0, lt=2**63)
+    block_km: float | Literal["auto"] = "auto"
+    """Side of a block, width of a band. ``auto``: 16, 8 or 4 times the buffer."""
     buffer_km: float | Literal["auto"] = "auto"
+    """``auto``: diagonal of a chip + the coarsest label pixel, or ``correlation_km`` if that is more."""
+    correlation_km: float | None = Field(None, gt=0)
+    """Distance over which labels resemble each other, as the leakage report estimates it."""
     buffer_side: Literal["train", "val", "test"] = "train"
-    seed: int = 42
+    """The split that yields first; of the others, test never yields to val."""
     angle: float | None = None
-    n_bands: int | None = None
+    n_bands: int | None = Field(None, ge=2)
     file: str | None = None
-    units: str | None = None
-    regions: dict[str, str] | None = None
+    """Of policy ``file``: a csv with chip_id and split."""
+    regions: dict[Literal["train", "val", "test"], str | list[str]] | None = None
+    """Of policy ``region``: what ``--aoi`` takes, by the split it is held out for; the rest is train."""
+    stratify: str | None = None
+    """Label layer by whose majority class label budgets are stratified."""
 
 
 class AdminModel(_Strict):
@@ -123,6 +143,19 @@ class AdminModel(_Strict):
 
     path: str
     id: str
+    name: str = Field("unit", pattern=NAME)
+    """Of the column ``admin_<name>``."""
+
+
+class ProportionsModel(_Strict):
+    """Which label proportions are written, and how."""
+
+    layers: list[str] | None = None
+    """Label layers of classes; by default all."""
+    min_valid: float = Field(0.5, ge=0, le=1)
+    """Valid share of a chip or unit below which its proportions are NaN."""
+    groups: dict[str, str | dict[str, list[int]]] = {}
+    """By layer: groups of class codes, or the name of a level that the product's table has."""
 
 
 class Recipe(_Strict):
@@ -132,9 +165,10 @@ class Recipe(_Strict):
     description: str = ""
     grid: GridModel = GridModel()
     layers: dict[str, LayerModel] = Field(min_length=1)
-    splits: SplitsModel = SplitsModel()
+    splits: SplitsModel = SplitsModel(policy="none")
     admin: AdminModel | None = None
-    """What ``--sample N --by admin`` spreads over."""
+    """Units of ``units.parquet``, of the policy ``admin``, and of ``--sample N --by admin``."""
+    proportions: ProportionsModel = ProportionsModel()
 
     def resolved(self) -> dict[str, Any]:
         """Return the recipe with every default written out, as plain YAML values."""
@@ -244,7 +278,12 @@ def _words(literal_error: Mapping[str, Any]) -> list[str]:
 
 
 def _fields(path: tuple[str | int, ...]) -> Iterable[str]:
-    models: dict[str | int, type[BaseModel]] = {"grid": GridModel, "splits": SplitsModel, "admin": AdminModel}
+    models: dict[str | int, type[BaseModel]] = {
+        "grid": GridModel,
+        "splits": SplitsModel,
+        "admin": AdminModel,
+        "proportions": ProportionsModel,
+    }
     if len(path) == 1:
         return Recipe.model_fields
     model = models.get(path[0])

@@ -135,19 +135,19 @@ def grts_key(epsg: int, col: NDArray[np.int64], row: NDArray[np.int64], seed: in
     """
     x, y = (col + 2**20).astype(np.uint64), row.astype(np.uint64)
     one = np.uint64(1)
-    zone = _mix(_mix(np.array([seed], np.uint64)) ^ np.uint64(epsg))
+    zone = mix(mix(np.array([seed], np.uint64)) ^ np.uint64(epsg))
     key = np.zeros(len(x), np.uint64)
     for level in range(LEVELS):
         child = ((y & one) << one) | (x & one)
         x, y = x >> one, y >> one
-        node = _mix(_mix(zone ^ np.uint64(level + 1)) ^ ((x << np.uint64(32)) | y))
+        node = mix(mix(zone ^ np.uint64(level + 1)) ^ ((x << np.uint64(32)) | y))
         digit = _SHUFFLES[node % np.uint64(len(_SHUFFLES)), child]
         key |= digit << np.uint64(2 * (LEVELS - 1 - level))  # the finest step decides first
     # Each zone starts elsewhere in its cycle, so that a small sample does not begin in all zones at once.
-    return (key + _mix(zone)) & _LOW
+    return (key + mix(zone)) & _LOW
 
 
-def _mix(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def mix(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Return a hash of each value: the output function of SplitMix64 (Steele, Lea and Flood 2014)."""
     value = value + np.uint64(0x9E3779B97F4A7C15)  # wraps, as it should
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

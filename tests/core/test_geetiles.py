@@ -90,3 +90,49 @@ def test_ids_are_13_digits_and_depend_on_the_fifth_decimal_only():
 def test_beyond_utm_is_refused():
     with pytest.raises(ConfigError, match="UNSUPPORTED_LATITUDE"):
         geetiles.chips(shapely.box(10, 85, 11, 86), 4480)
+
+
+@pytest.mark.parametrize(
+    ("metres", "angle", "n_bands", "shares", "k", "counts"),
+    [
+        (1000, 0.9, 60, (0.6, 0.2, 0.2), 1.2378, (1639, 563, 572)),
+        (4480, 0.9, 60, (0.6, 0.2, 0.2), 0.5791, (95, 28, 36)),
+        (1000, 0.78, 8, (0.5, 0.3, 0.2), 1.3277, (1265, 653, 856)),
+    ],
+)
+def test_luxembourg_splits_are_reproduced(luxembourg, metres, angle, n_bands, shares, k, counts):
+    named = dict(zip(("train", "val", "test"), shares, strict=True))
+    splits, found = geetiles.split(geetiles.chips(luxembourg, metres), n_bands=n_bands, angle=angle, shares=named)
+    assert found == pytest.approx(k, abs=5e-5)
+    assert tuple(np.bincount(splits, minlength=3).tolist()) == counts
+
+
+def row_of_boxes(n):
+    return [shapely.box(x, 0, x + 1, 1) for x in range(n)]
+
+
+def test_split_bands_repeat_train_test_val():
+    """Angle pi/2: bands of equal longitude, one box each; the cycle is train, train, train, test, val."""
+    shares = {"train": 0.6, "val": 0.2, "test": 0.2}
+    splits, _ = geetiles.split(row_of_boxes(10), n_bands=10, angle=np.pi / 2, shares=shares)
+    assert splits.tolist() == [0, 0, 0, 2, 1] * 2
+    # Between pi/4 and pi/2 latitude weighs in too, which is the same for all here.
+    steep, _ = geetiles.split(row_of_boxes(10), n_bands=10, angle=0.9, shares=shares)
+    assert steep.tolist() == splits.tolist()
+    # 0.5/0.2 is rounded to 2 (half to even) and 0.3/0.2 to 1, so the README's own 50/30/20 becomes 50/25/25.
+    uneven = {"train": 0.5, "val": 0.3, "test": 0.2}
+    splits, _ = geetiles.split(row_of_boxes(8), n_bands=8, angle=np.pi / 2, shares=uneven)
+    assert splits.tolist() == [0, 0, 2, 1] * 2
+    more_test = {"train": 0.5, "val": 0.125, "test": 0.375}
+    splits, _ = geetiles.split(row_of_boxes(8), n_bands=8, angle=np.pi / 2, shares=more_test)
+    assert splits.tolist() == [0, 0, 0, 0, 2, 2, 2, 1]
+
+
+def test_splits_that_the_original_would_have_guessed_are_refused():
+    shares = {"train": 0.6, "val": 0.2, "test": 0.2}
+    with pytest.raises(ConfigError, match=r"(?s)no width of bands cuts these 3 chips into 5 bands"):
+        geetiles.split(row_of_boxes(3), n_bands=5, angle=0.9, shares=shares)
+    with pytest.raises(ConfigError, match=r"(?s)repeat after 5 bands, but there are 4.*n_bands from 5"):
+        geetiles.split(row_of_boxes(9), n_bands=4, angle=0.9, shares=shares)
+    with pytest.raises(ConfigError, match="sum to"):
+        geetiles.split(row_of_boxes(9), n_bands=5, angle=0.9, shares={"train": 0.5})

@@ -87,7 +87,7 @@ def test_dates_stay_dates() -> None:
     ("text", "where", "says", "hint"),
     [
         (SMALL + "spilts: {policy: none}\n", "line 4", "unknown key 'spilts'", "did you mean 'splits'?"),
-        (SMALL + "zzz: 1\n", "line 4", "unknown key 'zzz'", "description, grid, layers, name, splits"),
+        (SMALL + "zzz: 1\n", "line 4", "unknown key 'zzz'", "description, grid, layers, name, proportions, splits"),
         (SMALL + "grid: {chippx: 64}\n", "line 4", "unknown key 'grid.chippx'", "did you mean 'chip_px'?"),
         (SMALL + "grid:\n  chip_px: 0\n", "line 5", "grid.chip_px", "0"),
         (SMALL + "grid: {tiling: utmm}\n", "line 4", "'utmm'", "'utm'"),

@@ -128,9 +128,9 @@ def test_keys_are_those_of_plain_integers(col: int, row: int, seed: int) -> None
 
 def test_splitmix_is_the_published_one() -> None:
     """First output of SplitMix64 for the state 1234567 (the vector of its reference implementations)."""
-    from m3leo_prep.core.sample import _mix
+    from m3leo_prep.core.sample import mix
 
-    assert int(_mix(np.array([1234567], np.uint64))[0]) == 6457827717110365317
+    assert int(mix(np.array([1234567], np.uint64))[0]) == 6457827717110365317
 
 
 def test_the_order_never_changes() -> None:
