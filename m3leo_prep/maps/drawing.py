@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -104,14 +104,20 @@ class _Chips:
     area: Area | None
 
 
-def draw(what: str | Path | Area | Plan | Dataset, most: int) -> Drawing:
+def draw(what: str | Path | Area | Plan | Dataset, most: int, more: Sequence[Column] = ()) -> Drawing:
     """Return what to draw of an area, plan or dataset, in at most ``most`` shapes as far as 64 x 64 chips allow.
+
+    Args:
+        what: as in ``maps.show``.
+        most: shapes.
+        more: what else is known of each chip, in order.
 
     Raises:
         ConfigError: no such area.
         StoreError: no dataset in the folder.
     """
     chips = _chips(_opened(what))
+    chips = replace(chips, columns=(*chips.columns, *more))
     facts = f"{len(chips.epsg):,} chips of {chips.cell_m / 1000:g} km, {chips.km2:,.0f} km²"
     if chips.area is not None:
         facts += f"; the area has {chips.area.area_km2:,.0f} km²"

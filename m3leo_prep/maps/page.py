@@ -137,9 +137,9 @@ def _plot(drawing: Drawing) -> tuple[figure, Any]:
     plot.xaxis.ticker = AdaptiveTicker(mantissas=[DEGREE_M / 1e5 * step for step in (1, 2, 5)], desired_num_ticks=7)
     plot.xaxis.formatter = _formatter(_LONGITUDE, "E", "W")
     plot.yaxis.formatter = _formatter(_LATITUDE, "N", "S")
-    land = _rings(_land(drawing))
-    plot.multi_polygons(*land, fill_color=BACKGROUND["land"], line_color=BACKGROUND["border"], level="underlay")
-    corners = {"xs": _mercator_x(drawing.lon).tolist(), "ys": _mercator_y(drawing.lat).tolist()}
+    ground = _rings(land(drawing))
+    plot.multi_polygons(*ground, fill_color=BACKGROUND["land"], line_color=BACKGROUND["border"], level="underlay")
+    corners = {"xs": mercator_x(drawing.lon).tolist(), "ys": mercator_y(drawing.lat).tolist()}
     thin = 0.7 if len(drawing) <= 3000 else 0.2
     shapes = plot.patches(
         "xs",
@@ -199,7 +199,7 @@ def _world() -> tuple[BaseGeometry, ...]:
     return tuple(part for feature in features for part in shapely.get_parts(shape(feature["geometry"])))
 
 
-def _land(drawing: Drawing) -> Iterator[BaseGeometry]:
+def land(drawing: Drawing) -> Iterator[BaseGeometry]:
     """Yield the land of the world on every turn of the Earth that comes into view, fine near the shapes."""
     west, south, east, north = drawing.bounds
     view = (2 * west - east - 1, 2 * south - north - 1, 2 * east - west + 1, 2 * north - south + 1)
@@ -222,15 +222,17 @@ def _rings(shapes: Sequence[BaseGeometry] | Iterator[BaseGeometry]) -> Rings:
             for part in shapely.get_parts(polygons)
             if part.geom_type == "Polygon" and not part.is_empty
         ]
-        xs.append([[_mercator_x(ring[:, 0]).tolist() for ring in part] for part in rings])
-        ys.append([[_mercator_y(ring[:, 1]).tolist() for ring in part] for part in rings])
+        xs.append([[mercator_x(ring[:, 0]).tolist() for ring in part] for part in rings])
+        ys.append([[mercator_y(ring[:, 1]).tolist() for ring in part] for part in rings])
     return xs, ys
 
 
-def _mercator_x(lon: NDArray[np.float64]) -> NDArray[np.float64]:
+def mercator_x(lon: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return Web Mercator's x of longitudes, m."""
     return np.round(EARTH_RADIUS * np.radians(lon), 1)
 
 
-def _mercator_y(lat: NDArray[np.float64]) -> NDArray[np.float64]:
+def mercator_y(lat: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return Web Mercator's y of latitudes, m; beyond its ends, those."""
     phi = np.radians(np.clip(lat, -MAX_LATITUDE, MAX_LATITUDE))
     return np.round(EARTH_RADIUS * np.log(np.tan(np.pi / 4 + phi / 2)), 1)

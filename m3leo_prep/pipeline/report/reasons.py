@@ -1,0 +1,96 @@
+"""How much of each slot is there, and why the rest is not: counted from the arrays beside the pixels."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from m3leo_prep.core.errors import StoreError
+from m3leo_prep.core.reasons import Reason
+from m3leo_prep.reader.dataset import Dataset
+from m3leo_prep.reader.manifest import StoredArray, StoredLayer
+from m3leo_prep.store.codec import ChunkCodec
+from m3leo_prep.store.shard import ZARR
+
+CODES = 256
+"""Reasons and valid shares are bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonFigures:
+    """One variable of a layer in one slot."""
+
+    layer: str
+    variable: str
+    slot: str
+    reasons: Mapping[str, int]
+    """Chips x bands by reason, the most frequent first."""
+    valid: Mapping[str, float | None]
+    """Percent by band, the mean of all chips that were looked at; None where none was."""
+
+
+def reason_figures(dataset: Dataset) -> tuple[ReasonFigures, ...]:
+    """Return why data is missing, for every layer, variable and slot in order; in memory of one chunk at a time.
+
+    Raises:
+        StoreError: an array is absent.
+        VerifyError: one is damaged.
+    """
+    return tuple(
+        one
+        for layer in dataset.layers.values()
+        for array in layer.arrays.values()
+        for one in _of_variable(dataset.path, layer, array)
+    )
+
+
+def _of_variable(root: Path, layer: StoredLayer, array: StoredArray) -> Iterator[ReasonFigures]:
+    reasons = _counted(root, layer, array, "reason")
+    valid = _counted(root, layer, array, "valid")
+    shares = np.arange(CODES - 1)
+    for place, slot in enumerate(layer.slots):
+        found = reasons[place].sum(axis=0)
+        order = sorted(np.flatnonzero(found).tolist(), key=lambda code: (-found[code], code))
+        looked = valid[place, :, :-1]
+        yield ReasonFigures(
+            layer.name,
+            array.name,
+            slot.label,
+            {Reason(code).name.lower().replace("_", " "): int(found[code]) for code in order},
+            {
+                band: float((looked[k] * shares).sum() / looked[k].sum()) if looked[k].any() else None
+                for k, band in enumerate(array.bands)
+            },
+        )
+
+
+def _counted(root: Path, layer: StoredLayer, array: StoredArray, part: str) -> NDArray[np.int64]:
+    """Return (slot, band, 256) chips by value."""
+    cells = len(layer.slots) * len(array.bands)
+    counts = np.zeros(cells * CODES, np.int64)
+    for values in _chunks(root / ZARR / layer.name / f"{array.name}_{part}"):
+        flat = values.reshape(len(values), cells).astype(np.int64) + np.arange(cells) * CODES
+        counts += np.bincount(flat.reshape(-1), minlength=cells * CODES)
+    return counts.reshape(len(layer.slots), len(array.bands), CODES)
+
+
+def _chunks(folder: Path) -> Iterator[NDArray[Any]]:
+    """Yield an array's values, a chunk of chips at a time."""
+    try:
+        about = json.loads((folder / "zarr.json").read_bytes())
+        shape, chips = about["chunk_grid"]["configuration"]["chunk_shape"], int(about["shape"][0])
+        codec = ChunkCodec(about["data_type"])
+        for place in range(math.ceil(chips / shape[0])):
+            chunk = folder.joinpath("c", str(place), *("0" for _ in shape[1:]))
+            values = codec.decode(chunk.read_bytes(), shape, where=str(chunk))
+            yield values[: chips - place * shape[0]]
+    except (FileNotFoundError, ValueError, KeyError) as error:
+        hint = "run `build` again, or pull it again"
+        raise StoreError(f"this array cannot be read: {error}", where=str(folder), hint=hint) from error
