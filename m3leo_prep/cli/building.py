@@ -13,6 +13,7 @@ from typing import Any
 import typer
 
 from m3leo_prep.cli.render import ERR, print_json, print_table, progress, size
+from m3leo_prep.cli.splitting import print_splits, splits_document, splits_in_words
 from m3leo_prep.cli.watching import Following, Notifier, stoppable
 from m3leo_prep.core.errors import EXIT_INCOMPLETE, ConfigError
 from m3leo_prep.core.plan import Plan
@@ -43,6 +44,7 @@ def run_plan(
     sample: int | None,
     by: str | None,
     seed: int | None,
+    skip_buffer: bool,
     yes: bool,
     as_json: bool,
 ) -> None:
@@ -50,7 +52,14 @@ def run_plan(
     chosen, base = _recipe(recipe)
     drawn = _sample(sample, by, seed)
     with _quiet():
-        plan = make_plan(_only(chosen, layers), load_area(aoi, yes=yes), base=base, sample=drawn, say=_say)
+        plan = make_plan(
+            _only(chosen, layers),
+            load_area(aoi, yes=yes),
+            base=base,
+            sample=drawn,
+            skip_buffer=skip_buffer,
+            say=_say,
+        )
     _warn(plan)
     _show(plan, as_json=as_json)
 
@@ -69,6 +78,7 @@ def run_build(
     sample: int | None,
     by: str | None,
     seed: int | None,
+    skip_buffer: bool,
     on_quota: str,
     notify: str | None,
     refresh: bool,
@@ -97,12 +107,22 @@ def run_build(
         # The first part plans; the others wait, and find its plan instead of asking the sources again.
         with _quiet(), planning(folder.state) if owned and not dry_run else nullcontext():
             previous = folder.frozen()
-            plan = make_plan(chosen, area, base=base, previous=previous, refresh=refresh, sample=drawn, say=_say)
+            plan = make_plan(
+                chosen,
+                area,
+                base=base,
+                previous=previous,
+                refresh=refresh,
+                sample=drawn,
+                skip_buffer=skip_buffer,
+                say=_say,
+            )
             _warn(plan)
             if previous is not None:
                 check_same_dataset(previous, plan, path)
                 _tell_continued(previous, plan)
             if not dry_run:
+                _tell_splits(plan)
                 _ask(plan, path, named=out is not None, yes=yes)
                 if owned:
                     freeze_for_parts(folder, plan)
@@ -257,6 +277,7 @@ def _show(plan: Plan, *, as_json: bool, forecasts: tuple[Forecast, ...] = ()) ->
     estimate = plan.estimate()
     if as_json:
         figures = {"raw_bytes": estimate.raw_bytes, "files": estimate.files, "area": plan.area.name}
+        figures |= {"splits": splits_document(plan), "skip_buffer": plan.skip_buffer}
         print_json(asdict(estimate) | figures | {"changes": [asdict(forecast) for forecast in forecasts]})
         return
     for forecast in forecasts:
@@ -284,6 +305,12 @@ def _show(plan: Plan, *, as_json: bool, forecasts: tuple[Forecast, ...] = ()) ->
         ("layer", "source", "items", "slots", "bands", "pixel", "kernel", "statistic", "raw", "shards"),
         rows,
     )
+    print_splits(plan)
+
+
+def _tell_splits(plan: Plan) -> None:
+    for line in splits_in_words(plan):
+        ERR.print(line, soft_wrap=True)
 
 
 def _tell_continued(previous: Plan, plan: Plan) -> None:

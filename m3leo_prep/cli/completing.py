@@ -15,6 +15,7 @@ BY = ("blocks", "landcover", "admin")
 FORMATS = ("geotiff", "png", "netcdf", "webdataset")
 RUNNERS = ("threads", "processes")
 ON_QUOTA = ("stop", "wait")
+POLICIES = ("blocks", "bands", "admin", "region", "random", "geetiles", "file")
 
 
 def areas(incomplete: str) -> list[str]:
@@ -54,6 +55,11 @@ def layers(ctx: typer.Context, incomplete: str) -> list[str]:
 def by(incomplete: str) -> list[str]:
     """Return what a sample may be spread over."""
     return _begun(BY, incomplete)
+
+
+def policies(incomplete: str) -> list[str]:
+    """Return the split policies."""
+    return _begun(POLICIES, incomplete)
 
 
 def formats(incomplete: str) -> list[str]:

@@ -48,6 +48,10 @@ SampleBy = Annotated[
     str | None,
     typer.Option("--by", help="Spread the sample over: blocks, landcover or admin.", autocompletion=completing.by),
 ]
+SkipBuffer = Annotated[bool, typer.Option("--skip-buffer", help="Leave out chips too near to another split.")]
+PolicyName = Annotated[
+    str | None, typer.Option("--policy", metavar="NAME", help="An added split policy. Default: the recipe's own.")
+]
 SampleSeed = Annotated[int | None, typer.Option("--seed", help="Of the sample. Default: 0.")]
 
 
@@ -82,6 +86,7 @@ def build(
     sample: SampleSize = None,
     by: SampleBy = None,
     seed: SampleSeed = None,
+    skip_buffer: SkipBuffer = False,
     on_quota: Annotated[
         str,
         typer.Option(help="Where a provider allows no more for now: wait or stop.", autocompletion=completing.on_quota),
@@ -113,6 +118,7 @@ def build(
         sample=sample,
         by=by,
         seed=seed,
+        skip_buffer=skip_buffer,
         on_quota=on_quota,
         notify=notify,
         refresh=refresh,
@@ -131,6 +137,7 @@ def plan(
     sample: SampleSize = None,
     by: SampleBy = None,
     seed: SampleSeed = None,
+    skip_buffer: SkipBuffer = False,
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
@@ -140,7 +147,17 @@ def plan(
     """
     from m3leo_prep.cli.building import run_plan
 
-    run_plan(aoi, recipe, layers=_names(layers), sample=sample, by=by, seed=seed, yes=yes, as_json=as_json)
+    run_plan(
+        aoi,
+        recipe,
+        layers=_names(layers),
+        sample=sample,
+        by=by,
+        seed=seed,
+        skip_buffer=skip_buffer,
+        yes=yes,
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -232,6 +249,90 @@ def diff(
     from m3leo_prep.cli.explaining import run_diff
 
     run_diff(a, b, layers=_names(layers), as_json=as_json)
+
+
+@app.command()
+def split(
+    dataset: DatasetPath,
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            "--policy", help="Rule to add. Default: show those there are.", autocompletion=completing.policies
+        ),
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Of the column split_NAME. Default: the policy's.")] = None,
+    shares: Annotated[str | None, typer.Option("--shares", help="train/val/test in percent: 60/20/20.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Another seed, another split.")] = None,
+    block_km: Annotated[float | None, typer.Option("--block-km", help="Side of a block, width of a band.")] = None,
+    buffer_km: Annotated[float | None, typer.Option("--buffer-km", help="Distance kept between splits.")] = None,
+    correlation_km: Annotated[
+        float | None, typer.Option("--correlation-km", help="Range over which labels resemble each other.")
+    ] = None,
+    buffer_side: Annotated[str | None, typer.Option("--buffer-side", help="Split that yields first.")] = None,
+    angle: Annotated[float | None, typer.Option("--angle", help="Of bands in degrees, of geetiles in radians.")] = None,
+    n_bands: Annotated[int | None, typer.Option("--n-bands", help="Of geetiles.")] = None,
+    file: Annotated[str | None, typer.Option("--file", help="A csv with chip_id and split.")] = None,
+    region: Annotated[
+        list[str] | None, typer.Option("--region", metavar="SPLIT=AREA", help="Area held out: test=italy.")
+    ] = None,
+    admin: Annotated[str | None, typer.Option("--admin", help="File of units. Default: the recipe's.")] = None,
+    admin_id: Annotated[str | None, typer.Option("--admin-id", help="Its column of ids.")] = None,
+    stratify: Annotated[
+        str | None, typer.Option("--stratify", help="Label layer that stratifies label budgets.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Add a split policy to a dataset, or show its splits; pixels are not touched.
+
+    Example: [bold]m3leo-prep split europe-m3leo --policy region --region test=italy[/bold]
+    """
+    from m3leo_prep.cli.splitting import run_split
+
+    run_split(
+        dataset,
+        policy=policy,
+        name=name,
+        shares=shares,
+        seed=seed,
+        block_km=block_km,
+        buffer_km=buffer_km,
+        correlation_km=correlation_km,
+        buffer_side=buffer_side,
+        angle=angle,
+        n_bands=n_bands,
+        file=file,
+        regions=region or [],
+        admin=admin,
+        admin_id=admin_id,
+        stratify=stratify,
+        as_json=as_json,
+    )
+
+
+@app.command()
+def stats(dataset: DatasetPath, policy: PolicyName = None, layers: Layers = None, as_json: Json = False) -> None:
+    """Show each band's statistics, from train alone; for an added policy they are made first.
+
+    Example: [bold]m3leo-prep stats demo[/bold]
+    """
+    from m3leo_prep.cli.statistics import run_stats
+
+    run_stats(dataset, policy=policy, layers=_names(layers), as_json=as_json)
+
+
+@app.command()
+def report(
+    dataset: DatasetPath,
+    out: Annotated[str | None, typer.Option("--out", "-o", help="Page to write. Default: DATASET-report.html.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write one HTML page about a dataset: map, pictures, labels, splits, leakage, what is missing and why.
+
+    Example: [bold]m3leo-prep report demo -o demo.html[/bold]
+    """
+    from m3leo_prep.cli.reporting import run_report
+
+    run_report(dataset, out=out, as_json=as_json)
 
 
 @app.command()

@@ -32,6 +32,7 @@ from m3leo_prep.pipeline.follow.watch import Watch
 from m3leo_prep.pipeline.origins import objects_of
 from m3leo_prep.pipeline.parts import Part, share
 from m3leo_prep.pipeline.plan import make_plan
+from m3leo_prep.pipeline.proportions.measure import measure
 from m3leo_prep.pipeline.space import check_space
 from m3leo_prep.pipeline.state import DatasetFolder
 from m3leo_prep.pipeline.task import Task
@@ -91,7 +92,13 @@ def open_plan(out: Path, plan: Plan) -> tuple[DatasetFolder, Plan]:
     if not _continues(frozen, plan):
         base = Path(plan.layers[0].source.base)
         plan = make_plan(
-            plan.recipe, plan.area, base=base, previous=frozen, sample=plan.sample, sources=objects_of(plan)
+            plan.recipe,
+            plan.area,
+            base=base,
+            previous=frozen,
+            sample=plan.sample,
+            skip_buffer=plan.skip_buffer,
+            sources=objects_of(plan),
         )
     return folder, plan
 
@@ -115,6 +122,10 @@ def check_same_dataset(frozen: Plan, plan: Plan, out: Path) -> None:
 
 def _continues(frozen: Plan, plan: Plan) -> bool:
     n = len(frozen.cells)
+    # What is automatic in the splits was frozen, and a plan that was made without looking here may choose otherwise.
+    unpinned = frozen.splits != plan.splits and frozen.recipe.splits == plan.recipe.splits
+    if unpinned or frozen.skip_buffer != plan.skip_buffer:
+        return False
     old, new = frozen.sample, plan.sample
     if len(plan.cells) < n or (new != old and (new is None or old is None or not new.grows(old))):
         return False
@@ -192,8 +203,11 @@ def build(
             run.make(todo, segment)
         retryable = run.retryable
         if part is None:
-            retryable = finalize(folder, plan, {unit.id for unit in todo.done} | run.made)
+            measured = measure(folder, plan)
+            retryable = finalize(folder, plan, {unit.id for unit in todo.done} | run.made, measured.admin)
         run.raise_refusals()
+        if part is None:
+            measured.raise_trouble()
         log.ended(EXIT_INCOMPLETE if retryable else 0)
     return BuildResult(out, len(run.made), len(todo.done), retryable, tuple(sorted(run.damaged)))
 
@@ -229,7 +243,9 @@ def close(out: Path, layers: Iterable[str] | None = None) -> BuildResult:
                 where=str(out),
                 hint=f"`m3leo-prep status {out}` says which part is missing: run its command again{closed}",
             )
-        retryable = finalize(folder, plan, {unit.id for unit in units})
+        measured = measure(folder, plan)
+        retryable = finalize(folder, plan, {unit.id for unit in units}, measured.admin)
+        measured.raise_trouble()
     return BuildResult(out, 0, len(units), retryable)
 
 

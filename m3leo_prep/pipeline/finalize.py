@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import yaml
 
+from m3leo_prep.core.errors import StoreError
 from m3leo_prep.core.format import FORMAT_VERSION
 from m3leo_prep.core.layer import Array
 from m3leo_prep.core.plan import Plan
@@ -16,8 +18,16 @@ from m3leo_prep.core.raster import Item
 from m3leo_prep.core.sample import clusters_of
 from m3leo_prep.pipeline.companions import companions
 from m3leo_prep.pipeline.manifest import make_manifest
+from m3leo_prep.pipeline.proportions.about import admin_document, proportions_document
+from m3leo_prep.pipeline.proportions.admin import Admin, admin_of
+from m3leo_prep.pipeline.proportions.columns import chip_columns
+from m3leo_prep.pipeline.proportions.groups import find_targets
+from m3leo_prep.pipeline.proportions.units import remove_units, write_units
 from m3leo_prep.pipeline.rows import LayerRows, stitch
+from m3leo_prep.pipeline.splitting.columns import MAIN, Column, columns_of, ranks, write_regions
+from m3leo_prep.pipeline.splitting.resolve import KEYS
 from m3leo_prep.pipeline.state import DatasetFolder
+from m3leo_prep.pipeline.statistics.written import write_statistics
 from m3leo_prep.store.metadata import (
     ChipColumns,
     Companion,
@@ -32,7 +42,9 @@ PROVENANCE_CHIPS = 4096
 """Chips per part of a layer's provenance."""
 
 
-def finalize(folder: DatasetFolder, plan: Plan, current: AbstractSet[str] = frozenset()) -> int:
+def finalize(
+    folder: DatasetFolder, plan: Plan, current: AbstractSet[str] = frozenset(), admin: Admin | None = None
+) -> int:
     """Write everything but the shards for the layers that are complete; return the number of retryable holes.
 
     The manifest goes last: a reader sees the dataset as it was before, or as it is now.
@@ -41,6 +53,7 @@ def finalize(folder: DatasetFolder, plan: Plan, current: AbstractSet[str] = froz
         folder: the dataset.
         plan: its plan.
         current: ids of units whose record is known to be the plan's; those of the others are compared by digest.
+        admin: the plan's administrative units, where they are known already.
     """
     records = folder.ledger.records()
     done = [rows for layer in plan.layers if (rows := stitch(plan, layer, records, current)) is not None]
@@ -54,20 +67,47 @@ def finalize(folder: DatasetFolder, plan: Plan, current: AbstractSet[str] = froz
     ids = plan.cells.ids()
     for rows in done:
         _remove_stale(folder, rows, beside[rows.plan.layer.name])
-    _write_chips(folder, plan, ids, done)
+    admin = admin or admin_of(plan)
+    splits = columns_of(plan, _before(folder), folder.blobs)
+    _write_chips(folder, plan, ids, done, admin, splits)
+    write_regions(folder.blobs, splits)
+    if admin is None:
+        remove_units(folder)
+    else:
+        write_units(folder, plan, admin, ids, done)
     for rows in done:
         _write_provenance(folder, ids, rows)
     shards = [shard for rows in done for shard in rows.shards]
     write_shards(folder.blobs, shards)
+    write_statistics(folder.blobs, plan, done)
     recipe = yaml.safe_dump(_resolved(plan), sort_keys=False, allow_unicode=True)
     folder.blobs.put("recipe.yaml", recipe.encode())
-    folder.blobs.put("manifest.json", to_json(make_manifest(folder, plan, done, shards)))
+    told = {split.name: split.entry() for split in splits}
+    labels = {"proportions": proportions_document(plan), "admin": None if admin is None else admin_document(admin)}
+    folder.blobs.put("manifest.json", to_json(make_manifest(folder, plan, done, shards, {"splits": told} | labels)))
     return sum(rows.retryable for rows in done)
+
+
+def _before(folder: DatasetFolder) -> dict[str, Any] | None:
+    """Return the manifest of the dataset as it was closed before, which alone names the splits that were added."""
+    try:
+        return folder.manifest
+    except ValueError as error:
+        raise StoreError(
+            f"manifest.json is damaged: {error}",
+            where=str(folder.path),
+            hint="put it back from a copy; or delete it, and with it the splits that were added later, and build again",
+        ) from error
 
 
 def _resolved(plan: Plan) -> dict[str, Any]:
     """Return the recipe with every choice that changes pixels written out, as it was made."""
     written = plan.recipe.resolved()
+    if plan.splits is not None:
+        known = KEYS[plan.splits.policy]
+        sizes = {"block_km": plan.splits.block_km, "buffer_km": plan.splits.buffer_km}
+        # A distance that is written out was chosen by the correlation length already.
+        written["splits"] |= {key: size for key, size in sizes.items() if key in known} | {"correlation_km": None}
     for layer in plan.layers:
         chosen = written["layers"][layer.layer.name]
         arrays = layer.layer.arrays
@@ -96,7 +136,14 @@ def _remove_stale(folder: DatasetFolder, rows: LayerRows, beside: dict[str, Comp
             folder.blobs.delete(name)
 
 
-def _write_chips(folder: DatasetFolder, plan: Plan, ids: list[str], done: list[LayerRows]) -> str:
+def _write_chips(
+    folder: DatasetFolder,
+    plan: Plan,
+    ids: list[str],
+    done: list[LayerRows],
+    admin: Admin | None,
+    splits: Sequence[Column],
+) -> str:
     cells = plan.cells
     x0, y0 = cells.upper_left()
     lon, lat = cells.lon_lat()
@@ -111,8 +158,9 @@ def _write_chips(folder: DatasetFolder, plan: Plan, ids: list[str], done: list[L
         "area_km2": cells.area_km2(),
         "owned_fraction": cells.owned_fraction(),
         "zone_shared": cells.zone_shared(),
-        "split": pa.nulls(len(cells), pa.string()),
+        MAIN: pa.nulls(len(cells), pa.string()),
     }
+    columns |= {split.name: split.values() for split in splits}
     if plan.sample is not None and plan.sample.edge is not None:
         clusters = clusters_of(cells, plan.sample.edge)
         columns["cluster"] = np.array(clusters.names())[clusters.member]
@@ -121,6 +169,13 @@ def _write_chips(folder: DatasetFolder, plan: Plan, ids: list[str], done: list[L
         columns[f"valid_{rows.plan.layer.name}"] = (
             np.concatenate(parts, axis=1).mean(axis=1, dtype=np.float64).astype(np.float32)
         )
+    if admin is not None:
+        units = [*admin.names, None]
+        columns[f"admin_{admin.model.name}"] = pa.array([units[k] for k in admin.bag.tolist()], pa.string())
+    targets = find_targets([layer.layer for layer in plan.layers], plan.recipe.proportions)
+    rows_by_name = {rows.plan.layer.name: rows for rows in done}
+    columns |= chip_columns(targets, rows_by_name, plan.recipe.proportions.min_valid)
+    columns |= ranks(splits, cells, rows_by_name, columns)
     return write_chips(folder.blobs, "chips.parquet", columns, cells.polygons())
 
 

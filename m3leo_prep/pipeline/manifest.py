@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from importlib import metadata
 from typing import Any
@@ -14,14 +14,18 @@ from m3leo_prep.core.layer import Array
 from m3leo_prep.core.plan import Plan, digest_of
 from m3leo_prep.pipeline.rows import LayerRows
 from m3leo_prep.pipeline.state import STATE, DatasetFolder
+from m3leo_prep.ports.blobs import Blobs
 from m3leo_prep.store.ledger import ShardFile
 from m3leo_prep.store.shard import ZARR, sha256_of
+from m3leo_prep.store.zarr_array import to_json
 
 LIBRARIES = ("m3leo-prep", "numpy", "numba", "pyproj", "shapely", "odc-geo", "numcodecs", "rasterio", "pyarrow", "zarr")
 
 
-def make_manifest(folder: DatasetFolder, plan: Plan, done: list[LayerRows], shards: list[ShardFile]) -> dict[str, Any]:
-    """Return the manifest of the finished layers, its own digest included."""
+def make_manifest(
+    folder: DatasetFolder, plan: Plan, done: list[LayerRows], shards: list[ShardFile], about: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the manifest of the finished layers, its own digest included; ``about`` is what else it says."""
     layers = {rows.plan.layer.name: _layer_manifest(rows) for rows in done}
     listed = {shard.path for shard in shards}
     manifest = {
@@ -32,7 +36,8 @@ def make_manifest(folder: DatasetFolder, plan: Plan, done: list[LayerRows], shar
         "grid": plan.recipe.grid.model_dump(),
         "n_chips": len(plan.cells),
         "sample": plan.sample and plan.sample.document(),
-        "split_policy": plan.recipe.splits.policy,
+        "skip_buffer": plan.skip_buffer,
+        **about,
         "layers": layers,
         "shards": {"count": len(shards), "bytes": sum(shard.bytes for shard in shards)},
         "libraries": _libraries(),
@@ -55,6 +60,7 @@ def _layer_manifest(rows: LayerRows) -> dict[str, Any]:
     return {
         "role": layer.role,
         "pitch": layer.pitch,
+        "native_pitch": plan.pitch,
         "size": layer.size,
         "slots": [
             {"label": s.label, "start": s.start and s.start.isoformat(), "end": s.end and s.end.isoformat()}
@@ -110,6 +116,27 @@ def _libraries() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def rewrite(blobs: Blobs, manifest: Mapping[str, Any], changed: Iterable[str] = (), **keys: Any) -> None:
+    """Write ``manifest.json`` anew after some small files of the dataset were written again, added or deleted.
+
+    Call it last: until then a reader sees what the old manifest says.
+
+    Args:
+        blobs: the dataset.
+        manifest: as it was read.
+        changed: names of the files that are not what they were.
+        **keys: what else the manifest is to say.
+    """
+    files = dict(manifest["files"])
+    for name in changed:
+        files.pop(name, None)
+        if blobs.size(name) is not None:
+            files[name] = sha256_of(blobs, name)
+    made = {key: value for key, value in manifest.items() if key != "manifest_digest"}
+    made |= {**keys, "files": dict(sorted(files.items()))}
+    blobs.put("manifest.json", to_json(made | {"manifest_digest": digest_of(made)}))
 
 
 def manifest_digest(manifest: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from m3leo_prep.core.area import Area
+from m3leo_prep.core.defaults import is_computed
 from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.grid import Cells, Grid
 from m3leo_prep.core.layer import Layer
@@ -18,14 +19,15 @@ from m3leo_prep.core.recipe import LayerModel, Recipe
 from m3leo_prep.core.sample import Sample
 from m3leo_prep.pipeline.items import find_items, merged, reaching, with_new_slots
 from m3leo_prep.pipeline.origins import Objects, edited_sources, open_source
+from m3leo_prep.pipeline.proportions.about import check_proportions
 from m3leo_prep.pipeline.resolve import resolve_layer, source_spec
 from m3leo_prep.pipeline.sampling.draw import continued, draw, places
+from m3leo_prep.pipeline.splitting.planned import plan_splits, skips_buffer
 
 Progress = Callable[[str], None]
 MAX_FILES = 100_000
 MAX_ENTRIES = 10_000
 """What a Hugging Face repository and one of its folders take (Hub documentation, repository recommendations)."""
-BUILT_POLICIES = frozenset({"none"})
 
 
 def make_plan(
@@ -35,6 +37,7 @@ def make_plan(
     base: Path,
     previous: Plan | None = None,
     sample: Sample | None = None,
+    skip_buffer: bool = False,
     refresh: bool = False,
     sources: Objects | None = None,
     say: Progress = lambda _: None,
@@ -49,6 +52,7 @@ def make_plan(
             asked for again.
         sample: build only so many chips of the area, spread over it. A sampled dataset that is continued without
             one keeps its own; with one it may only grow.
+        skip_buffer: leave out chips that lie too near to another split. A dataset that was begun so goes on so.
         refresh: ask the sources again for all items.
         sources: sources given as objects, by the name that a layer's ``source:`` says.
         say: receives one line per step.
@@ -61,12 +65,6 @@ def make_plan(
             f"the tiling '{recipe.grid.tiling}' only lists chips and ids so far",
             hint="build with `tiling: utm`",
         )
-    if recipe.splits.policy not in BUILT_POLICIES:
-        raise ConfigError(
-            f"the split policy '{recipe.splits.policy}' is not built yet",
-            where=f"recipe {recipe.name}, splits.policy",
-            hint="use `splits: {policy: none}`; the chips carry everything that a later split needs",
-        )
     grid = Grid(recipe.grid.chip_px, recipe.grid.resolution)
     say(f"tiling {area.name}")
     cells = grid.cells(area.geometry)
@@ -75,6 +73,10 @@ def make_plan(
     if previous is not None:
         sample = continued(previous, sample, say=say)
     specs = {name: source_spec(model, base, sources) for name, model in recipe.layers.items()}
+    splits = plan_splits(recipe, area, cells, specs, base=base, previous=previous, say=say)
+    area_cells, skip_buffer = cells, skips_buffer(previous, splits, skip_buffer=skip_buffer, say=say)
+    if skip_buffer:
+        cells = splits.without_buffer(cells)
     if sample is not None:
         cells, sample = draw(recipe, area, cells, sample, specs=specs, base=base, previous=previous, say=say)
     if previous is not None:
@@ -87,7 +89,21 @@ def make_plan(
                 name, model, grid, cells, area, specs[name], previous, refresh=refresh, is_sampled=sample is not None
             )
         )
-    plan = Plan(recipe, area, grid, cells, tuple(layers), area.warnings, sample)
+    check_proportions(recipe, [layer.layer for layer in layers], area, base)
+    plan = Plan(
+        recipe,
+        area,
+        grid,
+        cells,
+        tuple(layers),
+        (*area.warnings, *splits.warnings, *splits.missing(area_cells, cells)),
+        sample,
+        splits=splits.policy,
+        split=splits.of(area_cells, cells),
+        regions=splits.regions,
+        buffer_loss=splits.loss,
+        skip_buffer=skip_buffer,
+    )
     if previous is not None:
         plan = replace(plan, warnings=(*plan.warnings, *edited_sources(previous, plan)))
     _check_limits(plan)
@@ -194,7 +210,10 @@ def _span(layer: Layer) -> str:
 
 def _op_versions(layer: Layer) -> dict[str, int]:
     # Imported here: the operations need numba, which only a build needs.
-    from m3leo_prep.ops import composite, join, warp
+    from m3leo_prep.ops import composite, join, terrain, warp
 
-    versions = {f"warp.{array.method}": warp.VERSIONS[warp.Method(array.method)] for array in layer.arrays}
+    read = [array for array in layer.arrays if not is_computed(array)]
+    versions = {f"warp.{array.method}": warp.VERSIONS[warp.Method(array.method)] for array in read}
+    if len(read) < len(layer.arrays):
+        versions["terrain"] = terrain.VERSION
     return versions | {"composite": composite.VERSION, "join": join.VERSION}

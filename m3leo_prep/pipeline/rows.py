@@ -13,7 +13,9 @@ from m3leo_prep.core.layer import Layer
 from m3leo_prep.core.plan import LayerPlan, Plan
 from m3leo_prep.core.raster import Kind
 from m3leo_prep.core.reasons import Reason
+from m3leo_prep.core.splits.policy import Split
 from m3leo_prep.ops import summary
+from m3leo_prep.pipeline.statistics.counts import SPLITS, Counts, empty_counts, histogram_name, holds_for
 from m3leo_prep.pipeline.task import make_task
 from m3leo_prep.store.ledger import Record, ShardFile
 
@@ -88,6 +90,10 @@ class LayerRows:
     retryable: int
     operations: dict[str, str]
     """Coordinate operation by ``source CRS -> zone``."""
+    counts: dict[str, Counts]
+    """Histograms of the quantities, by variable; of the units that are not ``uncounted``."""
+    uncounted: int
+    """Units whose histograms are told apart by other splits than the plan's, or that have none."""
 
     def described(self) -> Layer:
         """Return the layer with what is known only after reading."""
@@ -104,7 +110,9 @@ def stitch(plan: Plan, layer: LayerPlan, records: dict[str, Record], current: Ab
     used: list[list[list[int]]] = [[[] for _ in range(slots)] for _ in range(n)]
     shards: list[ShardFile] = []
     operations: dict[str, str] = {}
-    retryable = 0
+    retryable = uncounted = 0
+    histograms = empty_counts(layer.layer)
+    splits = np.full(n, Split.NONE, np.uint8) if plan.split is None else plan.split
     for unit in layer.units(n):
         record = records.get(unit.id)
         if record is None:
@@ -113,7 +121,13 @@ def stitch(plan: Plan, layer: LayerPlan, records: dict[str, Record], current: Ab
             cells = plan.cells[unit.first_row : unit.last_row]
             if record.digest != make_task(cells, layer, unit, None).digest:
                 return None
-        loaded = dict(record.arrays)
+        if holds_for(record, splits[unit.first_row : unit.last_row]):
+            for name, histogram in histograms.items():
+                histogram.add_sparse(record.arrays[histogram_name(name)])
+        else:
+            uncounted += 1
+        per_chip = (name for name in record.arrays if name != SPLITS and not name.startswith(histogram_name("")))
+        loaded = {name: kept_rows(record, name) for name in per_chip}
         names = [rank[name] for name in record.info["items"]]
         flat, counts = iter(loaded.pop("used").tolist()), loaded.pop("used_count")
         loaded.pop("digests")
@@ -128,7 +142,21 @@ def stitch(plan: Plan, layer: LayerPlan, records: dict[str, Record], current: Ab
         shards.extend(record.shards)
         operations |= record.info["operations"]
         retryable += record.retryable
-    return LayerRows(layer, arrays, used, tuple(shards), retryable, dict(sorted(operations.items())))
+    found = dict(sorted(operations.items()))
+    return LayerRows(layer, arrays, used, tuple(shards), retryable, found, histograms, uncounted)
+
+
+def kept_rows(record: Record, name: str) -> NDArray[Any]:
+    """Return one of a record's arrays per chip as it is kept now.
+
+    Records of before there were histograms hold plain sums of squares, whose use loses digits but nothing else.
+    """
+    values = record.arrays[name]
+    if name.startswith("moments.") and SPLITS not in record.arrays:
+        n, total, squares = (values[..., place] for place in range(3))
+        values = values.copy()
+        values[..., 2] = np.where(n > 0, np.maximum(0, squares - total**2 / np.maximum(n, 1)), squares)
+    return values
 
 
 def percent(n: NDArray[np.integer[Any]], total: int) -> NDArray[np.uint8]:

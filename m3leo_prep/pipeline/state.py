@@ -28,6 +28,8 @@ from m3leo_prep.core.plan import LayerPlan, Plan, SourceSpec
 from m3leo_prep.core.raster import Item, Kind, LegendClass, Slot, Variable
 from m3leo_prep.core.recipe import Recipe
 from m3leo_prep.core.sample import Sample
+from m3leo_prep.core.splits.policy import SplitPolicy
+from m3leo_prep.pipeline.splitting.tables import regions_of, regions_table
 from m3leo_prep.store.ledger import Ledger
 from m3leo_prep.store.tables import read_table, write_table
 from m3leo_prep.store.zarr_array import to_json
@@ -136,7 +138,7 @@ class DatasetFolder:
                 hint="pip install --upgrade m3leo-prep",
                 where=str(self.path),
             )
-        recipe = Recipe.model_validate(document["recipe"])
+        recipe = _recipe(document["recipe"])
         grid = Grid(recipe.grid.chip_px, recipe.grid.resolution)
         names = document["tables"]
         table = self._plan_table(names["cells"])
@@ -145,8 +147,20 @@ class DatasetFolder:
         outline = Area(area["name"], shapely.from_wkt(area["wkt"]), area["source"], area["licence"], area["note"])
         layers = tuple(self._layer(doc, names) for doc in document["layers"])
         drawn = document.get("sample")  # plans of before samples have none
-        sample = None if drawn is None else Sample(**drawn)
-        return Plan(recipe, outline, grid, Cells(grid, *columns), layers, sample=sample)
+        policy = document.get("splits")  # and those of before splits none
+        return Plan(
+            recipe,
+            outline,
+            grid,
+            Cells(grid, *columns),
+            layers,
+            sample=None if drawn is None else Sample(**drawn),
+            splits=None if policy is None else SplitPolicy.of(policy),
+            split=None if policy is None else table["split"].to_numpy().astype(np.uint8),
+            regions=regions_of(self._plan_table(names["regions"])) if "regions" in names else None,
+            buffer_loss=document.get("buffer_loss", {}),
+            skip_buffer=document.get("skip_buffer", False),
+        )
 
     def _plan_table(self, name: str) -> pa.Table:
         try:
@@ -183,13 +197,26 @@ def _frozen_form(plan: Plan) -> tuple[dict[str, Any], dict[str, pa.Table]]:
             "note": plan.area.note,
         },
         "sample": plan.sample and plan.sample.document(),
+        "splits": plan.splits and plan.splits.document(),
+        "buffer_loss": dict(plan.buffer_loss),
+        "skip_buffer": plan.skip_buffer,
         "layers": [_layer_document(layer) for layer in plan.layers],
     }
     tables = {f"items-{layer.layer.name}": _items_table(layer.items) for layer in plan.layers}
-    columns = {"epsg": plan.cells.epsg, "col": plan.cells.col, "row": plan.cells.row}
+    columns: dict[str, Any] = {"epsg": plan.cells.epsg, "col": plan.cells.col, "row": plan.cells.row}
+    if plan.split is not None:
+        columns["split"] = plan.split
     tables["cells"] = pa.table({name: pa.array(values) for name, values in columns.items()})
+    if plan.regions is not None:
+        tables["regions"] = regions_table(plan.regions)
     names = {name: f"{STATE}/plan/{name}-{_content(table)}.parquet" for name, table in tables.items()}
     return document | {"tables": names}, {names[name]: table for name, table in tables.items()}
+
+
+def _recipe(document: dict[str, Any]) -> Recipe:
+    """Return the recipe of a frozen plan; a key of ``splits`` that was never used is gone since."""
+    splits = {key: value for key, value in document["splits"].items() if key != "units"}
+    return Recipe.model_validate(document | {"splits": splits})
 
 
 def _content(table: pa.Table) -> str:

@@ -12,6 +12,7 @@ from m3leo_prep.core.grid import Cells
 from m3leo_prep.core.plan import LayerPlan, Unit, chip_digests, digest_of
 from m3leo_prep.core.raster import Item, Slot
 from m3leo_prep.core.reasons import RETRYABLE
+from m3leo_prep.core.splits.policy import Split
 from m3leo_prep.store.ledger import Record
 
 
@@ -32,6 +33,8 @@ class Task:
     """(chip, slot, 16)"""
     prior: Record | None
     """The unit's last record, whose unchanged chips are copied."""
+    splits: NDArray[np.uint8]
+    """(chip,) ``Split``: which histogram a chip is counted in. In no digest: pixels do not depend on it."""
 
     @property
     def digest(self) -> str:
@@ -108,8 +111,10 @@ def _index(items: tuple[Item, ...]) -> _Index:
     return kept
 
 
-def make_task(cells: Cells, plan: LayerPlan, unit: Unit, prior: Record | None) -> Task:
-    """Return the task of a unit; ``cells`` are the chips of the unit alone."""
+def make_task(
+    cells: Cells, plan: LayerPlan, unit: Unit, prior: Record | None, splits: NDArray[np.uint8] | None = None
+) -> Task:
+    """Return the task of a unit; ``cells`` and ``splits`` are those of the unit alone, None = no splits."""
     slots, per_chip = items_of(cells, plan, unit)
     digests = chip_digests(cells.ids(), digest_of(plan.settings()), tuple(slots), per_chip)
     place = _index(plan.items).place
@@ -117,4 +122,5 @@ def make_task(cells: Cells, plan: LayerPlan, unit: Unit, prior: Record | None) -
     items = tuple(sorted(found.values(), key=lambda item: place[item.id]))
     rank = {item.id: i for i, item in enumerate(items)}
     reaching = tuple(tuple(tuple(rank[item.id] for item in slot) for slot in chip) for chip in per_chip)
-    return Task(unit, replace(plan, items=()), cells, tuple(slots), items, reaching, digests, prior)
+    told = np.full(len(cells), Split.NONE, np.uint8) if splits is None else splits
+    return Task(unit, replace(plan, items=()), cells, tuple(slots), items, reaching, digests, prior, told)

@@ -91,4 +91,6 @@ def is_whole(record: Record, blobs: Blobs) -> bool:
 
 def task_of(plan: Plan, unit: Unit, prior: Record | None) -> Task:
     """Return a unit with all it needs."""
-    return make_task(plan.cells[unit.first_row : unit.last_row], plan.layer(unit.layer), unit, prior)
+    rows = slice(unit.first_row, unit.last_row)
+    splits = None if plan.split is None else plan.split[rows]
+    return make_task(plan.cells[rows], plan.layer(unit.layer), unit, prior, splits)

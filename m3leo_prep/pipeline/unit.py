@@ -16,7 +16,9 @@ from m3leo_prep.core.reasons import RETRYABLE, Reason
 from m3leo_prep.ops import summary
 from m3leo_prep.pipeline.derive import Derived, derive
 from m3leo_prep.pipeline.origins import open_source
-from m3leo_prep.pipeline.rows import UnitRows, percent
+from m3leo_prep.pipeline.rows import UnitRows, kept_rows, percent
+from m3leo_prep.pipeline.statistics.copied import count_copied
+from m3leo_prep.pipeline.statistics.counts import SPLITS, empty_counts, histogram_name
 from m3leo_prep.pipeline.task import Task, unchanged
 from m3leo_prep.pipeline.windows import Window, cut
 from m3leo_prep.ports.blobs import Blobs
@@ -46,6 +48,7 @@ class UnitBuilder:
         self._chunks: dict[str, dict[ChunkKey, bytes]] = {a.variable.name: {} for a in self._layer.arrays}
         self._rows = UnitRows.empty(self._layer, len(task.cells), len(task.slots))
         self._series: dict[tuple[str, int], NDArray[Any]] = {}
+        self._counts = empty_counts(self._layer)
 
     def build(self) -> Record:
         """Return the unit's record; its shards are in place when this returns."""
@@ -66,7 +69,9 @@ class UnitBuilder:
             "digests": self._task.digests,
             "used": np.array(flat, np.int32),
             "used_count": np.array([[len(slot) for slot in chip] for chip in rows.used], np.int32),
+            SPLITS: self._task.splits,
         }
+        arrays |= {histogram_name(name): counts.sparse() for name, counts in self._counts.items()}
         info = {
             "items": names,
             "damaged": sorted(set(rows.damaged)),
@@ -160,6 +165,8 @@ class UnitBuilder:
             ]
             rows.moments[name][chip, slot_index] = summary.moments(encoded.codes, encoded.valid)
             rows.altered[name][chip, slot_index] = np.stack([encoded.out_of_range, encoded.floored], axis=1)
+            if name in self._counts:
+                self._counts[name].add(int(self._task.splits[chip]), encoded.codes, encoded.valid)
             if name in rows.classes:
                 rows.classes[name][chip, slot_index] = summary.class_counts(encoded.codes, encoded.valid)
             self._store(array, chip, slot_index, encoded.codes)
@@ -239,6 +246,7 @@ class UnitBuilder:
         prior = self._task.prior
         if prior is not None and same.any() and self._copy_chunks(prior, same):
             self._copy_rows(prior, same)
+            count_copied(self._counts, self._layer, self._chunks, prior, same, self._task.splits)
             return same
         return np.zeros_like(same)
 
@@ -265,7 +273,7 @@ class UnitBuilder:
         rows = self._rows
         where = np.nonzero(same)
         for name, values in rows.arrays().items():
-            values[where] = prior.arrays[name][where]
+            values[where] = kept_rows(prior, name)[where]
         names: list[str] = list(prior.info["items"])
         counts = prior.arrays["used_count"]
         flat = prior.arrays["used"]

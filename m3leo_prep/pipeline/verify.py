@@ -18,6 +18,7 @@ import numpy as np
 from m3leo_prep.core.plan import Plan, digest_of
 from m3leo_prep.pipeline.findings import Report
 from m3leo_prep.pipeline.manifest import manifest_digest
+from m3leo_prep.pipeline.splitting.checks import problems_of
 from m3leo_prep.pipeline.state import DatasetFolder
 from m3leo_prep.pipeline.verify_pixels import PixelCheck
 from m3leo_prep.store.ledger import ShardFile
@@ -55,6 +56,7 @@ def verify(
     if not report.ok:
         return report  # what follows reads these files
     shards = read_shards(folder.blobs)
+    _splits(folder, manifest, report)
     plan = folder.frozen()
     unfinished = {p.layer.name for p in plan.layers} - manifest["layers"].keys() if plan else set()
     _shard_files(folder, manifest, shards, unfinished, report, hashes=not quick)
@@ -127,6 +129,14 @@ def _shard_files(
         for name in folder.blobs.list(place):
             if name not in known and name.split("/")[1] not in unfinished:
                 report.add(name, "not part of this dataset")
+
+
+def _splits(folder: DatasetFolder, manifest: dict[str, Any], report: Report) -> None:
+    """Check that splits are what their policies say, and that no ground lies in two."""
+    for text in problems_of(folder.blobs, manifest, read_table(folder.blobs, "chips.parquet")):
+        report.add("chips.parquet", text)
+    if manifest.get("splits"):
+        report.count("splits", len(manifest["splits"]))
 
 
 def _is_finished(plan: Plan, manifest: dict[str, Any]) -> bool:

@@ -15,6 +15,7 @@ from m3leo_prep.core.errors import ConfigError, MissingDependency
 from m3leo_prep.core.text import near
 from m3leo_prep.reader.dataset import Dataset
 from m3leo_prep.reader.selection import Bands, Pick, Slots, check_agreement, check_keys, has_data, resolve
+from m3leo_prep.reader.statistics import MeanStd, shipped
 
 try:
     import torch
@@ -43,10 +44,12 @@ class ChipDataset(TorchDataset[Sample]):
         layers: Sequence[str],
         labels: Sequence[str] = (),
         split: str | None = None,
+        split_column: str = "split",
+        label_budget: float | None = None,
         bands: Bands | None = None,
         slots: Slots | None = None,
         missing: Literal["mask", "drop"] = "mask",
-        normalize: Mapping[str, tuple[ArrayLike, ArrayLike]] | None = None,
+        normalize: Mapping[str, tuple[ArrayLike, ArrayLike]] | bool | str | None = None,
         transform: Callable[[Sample], Sample] | None = None,
         ids: Sequence[str] | None = None,
         allow_mixed: bool = False,
@@ -58,10 +61,16 @@ class ChipDataset(TorchDataset[Sample]):
             layers: layers, or single variables as ``layer.variable``.
             labels: more of the same: what is learned.
             split: only chips of this split; None = all.
+            split_column: ``split_<name>`` for a policy that was added as ``<name>``.
+            label_budget: only this share of the train chips (0.01 = 1 %), each budget part of any larger one; goes with
+                ``split="train"``.
             bands: names of bands by key, in the order wanted; only these are read.
             slots: labels or indices of slots by layer, in the order wanted; only these are read.
             missing: ``drop`` leaves out chips where something asked for has no valid pixel at all.
-            normalize: (mean, std) by key, each one number or one per band read, in physical units.
+            normalize: True = by the statistics that the dataset ships, made from train only (from all chips where it
+                has no splits; of several datasets as if they were one; all slots of a layer alike); the name of an
+                added policy = by those of its train; or (mean, std) by key, each one number or one per band read, in
+                physical units. Classes are never touched.
             transform: applied to each sample, last.
             ids: only these chips, in this order.
             allow_mixed: accept datasets that mean different things by the same layer.
@@ -80,8 +89,12 @@ class ChipDataset(TorchDataset[Sample]):
         self.picks = tuple(resolve(dataset, names, bands or {}, slots or {}) for dataset in self.datasets)
         check_agreement(self.datasets, self.picks, allow_mixed=allow_mixed)
         self.transform = transform
-        self._statistics = _statistics(normalize, self.picks[0])
-        parts = [_Chips(dataset, split) for dataset in self.datasets]
+        if normalize is True or isinstance(normalize, str):
+            policy = normalize if isinstance(normalize, str) else None
+            self._statistics = shipped(self.datasets, self.picks, policy)
+        else:
+            self._statistics = _statistics(normalize or None, self.picks[0])
+        parts = [_Chips(dataset, split, split_column, label_budget) for dataset in self.datasets]
         if ids is not None:
             _check_ids(ids, parts)
             parts = [part.only(ids) for part in parts]
@@ -95,6 +108,11 @@ class ChipDataset(TorchDataset[Sample]):
     def ids(self) -> list[str]:
         """Chip ids, in the order of the samples."""
         return [str(chip) for chip in self._ids]
+
+    @property
+    def parts(self) -> list[tuple[Dataset, NDArray[np.int64]]]:
+        """Each dataset and the rows of its samples; the samples of one dataset follow those of the one before."""
+        return [(dataset, self._rows[self._part == k]) for k, dataset in enumerate(self.datasets)]
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -145,18 +163,42 @@ class ChipDataset(TorchDataset[Sample]):
 class _Chips:
     """Some chips of one dataset."""
 
-    def __init__(self, dataset: Dataset, split: str | None) -> None:
-        table = dataset.table("chips.parquet", ["chip_id", "split"])
+    def __init__(self, dataset: Dataset, split: str | None, column: str, budget: float | None) -> None:
+        ranked = column.replace("split", "label_rank", 1)
+        columns = ["chip_id", column, *([] if budget is None else [ranked])]
+        entries = ["split", *dataset.manifest.get("splits", {})]
+        if column not in entries:
+            raise ConfigError(
+                f"there is no split column '{column}'",
+                where=str(dataset.path),
+                hint=near(column, dict.fromkeys(entries)),
+            )
+        if budget is not None and (split != "train" or not 0 < budget <= 1):
+            raise ConfigError(
+                f"a label budget of {budget} for split={split!r}",
+                hint="a budget is a share above 0 and up to 1 of the train chips: label_budget=0.01, split='train'",
+            )
+        table = dataset.table("chips.parquet", columns)
         self.dataset = dataset
         self.ids = np.array(table["chip_id"].to_pylist(), str)
         self.rows = np.arange(len(self.ids))
         if split is not None:
-            splits = np.array([name or "" for name in table["split"].to_pylist()], str)
+            splits = np.array([name or "" for name in table[column].to_pylist()], str)
             known = sorted(set(splits.tolist()) - {""})
             if split not in known:
                 hint = near(split, known) or "this dataset has no splits: leave `split` out, or pass `ids`"
                 raise ConfigError(f"there is no split '{split}'", where=str(dataset.path), hint=hint)
-            self._keep(np.flatnonzero(splits == split))
+            chosen = splits == split
+            if budget is not None:
+                n_train = int(chosen.sum())
+                chosen &= table[ranked].to_numpy(zero_copy_only=False) <= budget
+                if not chosen.any():
+                    raise ConfigError(
+                        f"a budget of {budget:g} of {n_train:,} train chips holds none",
+                        where=str(dataset.path),
+                        hint=f"the least that holds one is {1 / n_train:.2g}",
+                    )
+            self._keep(np.flatnonzero(chosen))
 
     def only(self, ids: Sequence[str]) -> _Chips:
         """Keep these ids, in their order; those that are elsewhere are left out."""
@@ -185,14 +227,14 @@ def _check_ids(ids: Sequence[str], parts: Sequence[_Chips]) -> None:
 
 def _statistics(
     normalize: Mapping[str, tuple[ArrayLike, ArrayLike]] | None, picks: Mapping[str, Pick]
-) -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
+) -> dict[str, MeanStd]:
     """Return (mean, std) by key, each (band, 1, 1) or (1, 1, 1) float32."""
     if normalize is None:
         return {}
     if not isinstance(normalize, Mapping):
         raise ConfigError(
-            "normalize takes {key: (mean, std)}: statistics of the train split are shipped once a dataset has splits",
-            hint="pass your own, such as normalize={'s1grd': (-12.0, 5.0)}",
+            "normalize takes True, the name of a split policy, or {key: (mean, std)}",
+            hint="True takes the dataset's own; yours would be such as normalize={'s1grd': (-12.0, 5.0)}",
         )
     quantities = [key for key, pick in picks.items() if not pick.array.is_class]
     check_keys("normalize", normalize, quantities)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -108,13 +107,6 @@ def test_a_pitch_that_does_not_divide_the_chip_is_refused_with_those_that_do() -
     message = refused(MINI.replace("resolution: 20", "resolution: 30"))
     assert "layer degrees: a pitch of 30 m does not divide the chip of 320 m" in message
     assert "20 m, 32 m" in message
-
-
-@pytest.mark.parametrize("policy", ["blocks", "bands", "admin", "region", "random", "geetiles", "file"])
-def test_split_policies_that_are_not_built_are_refused_by_name(policy: str) -> None:
-    message = refused(f"{dedent(MINI)}splits: {{policy: {policy}}}\n")
-    assert f"recipe mini, splits.policy: the split policy '{policy}' is not built yet" in message
-    assert "policy: none" in message
 
 
 def test_the_tiling_of_geetiles_is_refused_by_name() -> None:

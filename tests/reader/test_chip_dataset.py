@@ -89,7 +89,9 @@ def test_normalisation_comes_before_the_zeros(shared_made):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (True, "(?s)normalize takes.*once a dataset has splits"),
+        (True, "(?s)no statistics of 's1'.*m3leo-prep stats"),
+        ("north", "(?s)no statistics of 's1' by the policy 'north'.*stats .* --policy north"),
+        (5, "normalize takes True, the name"),
         ({"s3": (0, 1)}, "(?s)`normalize` names 's3'.*can be named: s1"),
         ({"cover": (0, 1)}, "`normalize` names 'cover'"),
         ({"s1": ([1, 2, 3], 1)}, "s1: 3 means and 1 stds do not fit 2 bands"),

@@ -34,6 +34,8 @@ def read_units(path: Path, column: str) -> dict[str, BaseGeometry]:
     features, crs = read_features(path)
     parts: dict[str, list[BaseGeometry]] = defaultdict(list)
     for number, (geometry, columns) in enumerate(features, 1):
+        if geometry.is_empty:  # no ground, like a feature without geometry
+            continue
         if column not in columns:
             hint = near(column, columns) or "GeoJSON, GeoPackage, GeoParquet and shapefiles have columns"
             raise ConfigError(f"feature {number} has no column '{column}'", where=where, hint=hint)
