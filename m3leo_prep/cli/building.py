@@ -14,7 +14,7 @@ import typer
 
 from m3leo_prep.cli.render import ERR, print_json, print_table, progress, size
 from m3leo_prep.cli.splitting import print_splits, splits_document, splits_in_words
-from m3leo_prep.cli.watching import Following, Notifier, stoppable
+from m3leo_prep.cli.watching import Following, Notifier, Units, stoppable
 from m3leo_prep.core.errors import EXIT_INCOMPLETE, ConfigError
 from m3leo_prep.core.plan import Plan
 from m3leo_prep.core.recipe import Recipe
@@ -50,14 +50,16 @@ def run_plan(
 ) -> None:
     """Print the plan of a build."""
     chosen, base = _recipe(recipe)
+    _check_layers(chosen, layers)
     drawn = _sample(sample, by, seed)
     with _quiet():
         plan = make_plan(
-            _only(chosen, layers),
+            chosen,
             load_area(aoi, yes=yes),
             base=base,
             sample=drawn,
             skip_buffer=skip_buffer,
+            only=layers,
             say=_say,
         )
     _warn(plan)
@@ -102,7 +104,7 @@ def run_build(
     with Notifier(None if dry_run else notify, path) as news:
         n_workers = workers or default_workers(limit)
         run = _runner(runner, n_workers, dask, path)
-        _only(chosen, layers)
+        _check_layers(chosen, layers)
         drawn = _sample(sample, by, seed)
         # The first part plans; the others wait, and find its plan instead of asking the sources again.
         with _quiet(), planning(folder.state) if owned and not dry_run else nullcontext():
@@ -167,7 +169,7 @@ def run_finalize(dataset: str, *, layers: list[str] | None, as_json: bool) -> in
 
     path = Path(dataset)
     with ERR.status("closing"):
-        result = close(path, layers)
+        result = close(path, layers, watch=Units())
     plan = DatasetFolder(path).frozen()
     assert plan is not None, "it was just closed"
     return _checked(_figures(result, len(plan.cells)), path, as_json=as_json)
@@ -234,15 +236,14 @@ def _recipe(name: str | None) -> tuple[Recipe, Path]:
     return load_recipe(name)
 
 
-def _only(recipe: Recipe, layers: list[str] | None) -> Recipe:
+def _check_layers(recipe: Recipe, layers: list[str] | None) -> None:
     if layers is None:
-        return recipe
+        return
     if not layers:
         raise ConfigError("--layers names no layer", hint="choose from: " + ", ".join(recipe.layers))
     for name in layers:
         if name not in recipe.layers:
             raise ConfigError(f"the recipe '{recipe.name}' has no layer '{name}'", hint=near(name, recipe.layers))
-    return recipe.model_copy(update={"layers": {name: recipe.layers[name] for name in layers}})
 
 
 def _runner(name: str, workers: int, dask: str | None, path: Path) -> Runner:

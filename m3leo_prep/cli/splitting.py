@@ -13,7 +13,7 @@ from m3leo_prep.cli.render import ERR, OUT, print_json, print_table
 from m3leo_prep.core.errors import ConfigError, VerifyError
 from m3leo_prep.core.plan import Plan
 from m3leo_prep.core.recipe import AdminModel, SplitsModel
-from m3leo_prep.core.splits.policy import LEARNED, Split, SplitPolicy
+from m3leo_prep.core.splits.policy import LEARNED, SHARE_TOLERANCE, Split, SplitPolicy
 from m3leo_prep.core.text import near
 from m3leo_prep.pipeline.splitting.losses import counts, told
 
@@ -211,6 +211,14 @@ def _shares(text: str) -> dict[str, float]:
     if names is None:
         raise ConfigError(
             f"the shares '{text}' are no percentages", where="--shares", hint="train/val/test, such as 60/20/20"
+        )
+    if abs(sum(parts) - 1) > SHARE_TOLERANCE:
+        rest = 100 * (1 - sum(parts[1:]))
+        way = "/".join(f"{share:.6g}" for share in (rest, *(100 * part for part in parts[1:])))
+        raise ConfigError(
+            f"the shares '{text}' sum to {100 * sum(parts):.6g} %, not to 100 %",
+            where="--shares",
+            hint=f"such as {way if rest >= 0 and sum(parts) > 0.02 else '60/20/20'}",
         )
     return dict(zip(names, parts, strict=True))
 

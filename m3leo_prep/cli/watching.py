@@ -53,7 +53,19 @@ class Notifier:
             ERR.print(f"warning: {warning}", soft_wrap=True)
 
 
-class Following(Watch):
+class Units(Watch):
+    """Shows how the labels of administrative units are read, which comes after all shards."""
+
+    def reads_units(self, layer: str, done: int, of: int) -> None:
+        """Print a line at the start and each time another tenth is done."""
+        if done == 0:
+            blocks = "block" if of == 1 else "blocks"
+            ERR.print(f"units: reading {layer} over all of their land, {of:,} {blocks}", soft_wrap=True)
+        elif done * 10 // of != (done - 1) * 10 // of:
+            ERR.print(f"units: reading {layer}, {done:,} of {of:,} blocks are done", soft_wrap=True)
+
+
+class Following(Units):
     """Shows a build as bars on a terminal, as lines in a log file."""
 
     def __init__(self, bar: Bar, news: Notifier, stop: threading.Event, *, is_continued: bool) -> None:

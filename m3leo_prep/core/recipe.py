@@ -151,7 +151,7 @@ class ProportionsModel(_Strict):
     """Which label proportions are written, and how."""
 
     layers: list[str] | None = None
-    """Label layers of classes; by default all."""
+    """Label layers that get columns; by default all."""
     min_valid: float = Field(0.5, ge=0, le=1)
     """Valid share of a chip or unit below which its proportions are NaN."""
     groups: dict[str, str | dict[str, list[int]]] = {}

@@ -203,8 +203,9 @@ def build(
             run.make(todo, segment)
         retryable = run.retryable
         if part is None:
-            measured = measure(folder, plan)
-            retryable = finalize(folder, plan, {unit.id for unit in todo.done} | run.made, measured.admin)
+            current = {unit.id for unit in todo.done} | run.made
+            measured = measure(folder, plan, current, partial(_reads_unit, watch))
+            retryable = finalize(folder, plan, current, measured.admin)
         run.raise_refusals()
         if part is None:
             measured.raise_trouble()
@@ -212,12 +213,13 @@ def build(
     return BuildResult(out, len(run.made), len(todo.done), retryable, tuple(sorted(run.damaged)))
 
 
-def close(out: Path, layers: Iterable[str] | None = None) -> BuildResult:
+def close(out: Path, layers: Iterable[str] | None = None, *, watch: Watch | None = None) -> BuildResult:
     """Close a dataset that was built in parts.
 
     Args:
         out: the dataset's folder.
         layers: close it with these only; by default every layer of the plan must be complete.
+        watch: follows what is read.
 
     Raises:
         ConfigError: unknown layer.
@@ -243,10 +245,17 @@ def close(out: Path, layers: Iterable[str] | None = None) -> BuildResult:
                 where=str(out),
                 hint=f"`m3leo-prep status {out}` says which part is missing: run its command again{closed}",
             )
-        measured = measure(folder, plan)
-        retryable = finalize(folder, plan, {unit.id for unit in units}, measured.admin)
+        current = {unit.id for unit in units}
+        measured = measure(folder, plan, current, partial(_reads_unit, watch or Watch()))
+        retryable = finalize(folder, plan, current, measured.admin)
         measured.raise_trouble()
     return BuildResult(out, 0, len(units), retryable)
+
+
+def _reads_unit(watch: Watch, layer: str, done: int, of: int) -> None:
+    if watch.stops():
+        raise KeyboardInterrupt
+    watch.reads_units(layer, done, of)
 
 
 def _is_current(plan: Plan, unit: Unit, prior: Record | None, blobs: Blobs) -> bool:

@@ -24,7 +24,7 @@ from m3leo_prep.pipeline.proportions.columns import chip_columns
 from m3leo_prep.pipeline.proportions.groups import find_targets
 from m3leo_prep.pipeline.proportions.units import remove_units, write_units
 from m3leo_prep.pipeline.rows import LayerRows, stitch
-from m3leo_prep.pipeline.splitting.columns import MAIN, Column, columns_of, ranks, write_regions
+from m3leo_prep.pipeline.splitting.columns import MAIN, Column, columns_of, rank_name, ranks, write_regions
 from m3leo_prep.pipeline.splitting.resolve import KEYS
 from m3leo_prep.pipeline.state import DatasetFolder
 from m3leo_prep.pipeline.statistics.written import write_statistics
@@ -160,7 +160,7 @@ def _write_chips(
         "zone_shared": cells.zone_shared(),
         MAIN: pa.nulls(len(cells), pa.string()),
     }
-    columns |= {split.name: split.values() for split in splits}
+    columns |= {split.name: split.values() for split in splits if split.name == MAIN}
     if plan.sample is not None and plan.sample.edge is not None:
         clusters = clusters_of(cells, plan.sample.edge)
         columns["cluster"] = np.array(clusters.names())[clusters.member]
@@ -175,7 +175,9 @@ def _write_chips(
     targets = find_targets([layer.layer for layer in plan.layers], plan.recipe.proportions)
     rows_by_name = {rows.plan.layer.name: rows for rows in done}
     columns |= chip_columns(targets, rows_by_name, plan.recipe.proportions.min_valid)
-    columns |= ranks(splits, cells, rows_by_name, columns)
+    ranked = ranks(splits, cells, rows_by_name, columns)
+    for split in splits:  # in the order in which `split` adds them
+        columns |= {split.name: split.values(), rank_name(split.name): ranked[rank_name(split.name)]}
     return write_chips(folder.blobs, "chips.parquet", columns, cells.polygons())
 
 

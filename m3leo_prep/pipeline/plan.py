@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from m3leo_prep.pipeline.origins import Objects, edited_sources, open_source
 from m3leo_prep.pipeline.proportions.about import check_proportions
 from m3leo_prep.pipeline.resolve import resolve_layer, source_spec
 from m3leo_prep.pipeline.sampling.draw import continued, draw, places
-from m3leo_prep.pipeline.splitting.planned import plan_splits, skips_buffer
+from m3leo_prep.pipeline.splitting.planned import check_stratify, plan_splits, skips_buffer
 
 Progress = Callable[[str], None]
 MAX_FILES = 100_000
@@ -38,6 +38,7 @@ def make_plan(
     previous: Plan | None = None,
     sample: Sample | None = None,
     skip_buffer: bool = False,
+    only: Collection[str] | None = None,
     refresh: bool = False,
     sources: Objects | None = None,
     say: Progress = lambda _: None,
@@ -53,6 +54,7 @@ def make_plan(
         sample: build only so many chips of the area, spread over it. A sampled dataset that is continued without
             one keeps its own; with one it may only grow.
         skip_buffer: leave out chips that lie too near to another split. A dataset that was begun so goes on so.
+        only: layers to look at, in a plan that nobody builds; splits are those of the whole recipe. None = all.
         refresh: ask the sources again for all items.
         sources: sources given as objects, by the name that a layer's ``source:`` says.
         say: receives one line per step.
@@ -83,13 +85,17 @@ def make_plan(
         cells = _grown(previous, cells, area)
     layers = []
     for name, model in recipe.layers.items():
+        if only is not None and name not in only:
+            continue
         say(f"looking for items of {name}")
         layers.append(
             _plan_layer(
                 name, model, grid, cells, area, specs[name], previous, refresh=refresh, is_sampled=sample is not None
             )
         )
-    check_proportions(recipe, [layer.layer for layer in layers], area, base)
+    if only is None:
+        check_proportions(recipe, [layer.layer for layer in layers], area, base)
+        check_stratify(recipe, [layer.layer for layer in layers])
     plan = Plan(
         recipe,
         area,

@@ -94,8 +94,10 @@ def _resolve_array(
             hint="rename it in the source (`variable:` of local)",
         )
     if variable.kind in CODES and any(other.kind not in CODES for other in info.variables):
-        # Flags beside a quantity: what the recipe says of the layer is meant for the quantity.
-        model = model.model_copy(update={"resampling": None, "statistic": None, "encoding": None})
+        # Flags beside a quantity: what the recipe says of the layer is meant for the quantity. Only which item comes
+        # first must be the same for both.
+        order = model.statistic if model.statistic in defaults.ONE_ITEM else None
+        model = model.model_copy(update={"resampling": None, "statistic": order, "encoding": None})
     method = model.resampling or defaults.default_method(variable.kind, info.pitch, pitch)
     if variable.kind is Kind.UNCERTAINTY:
         defaults.check_correlation(variable, where=where)

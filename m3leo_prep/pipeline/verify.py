@@ -18,6 +18,7 @@ import numpy as np
 from m3leo_prep.core.plan import Plan, digest_of
 from m3leo_prep.pipeline.findings import Report
 from m3leo_prep.pipeline.manifest import manifest_digest
+from m3leo_prep.pipeline.proportions.checks import label_problems
 from m3leo_prep.pipeline.splitting.checks import problems_of
 from m3leo_prep.pipeline.state import DatasetFolder
 from m3leo_prep.pipeline.verify_pixels import PixelCheck
@@ -57,6 +58,7 @@ def verify(
         return report  # what follows reads these files
     shards = read_shards(folder.blobs)
     _splits(folder, manifest, report)
+    _labels(folder, manifest, report)
     plan = folder.frozen()
     unfinished = {p.layer.name for p in plan.layers} - manifest["layers"].keys() if plan else set()
     _shard_files(folder, manifest, shards, unfinished, report, hashes=not quick)
@@ -137,6 +139,14 @@ def _splits(folder: DatasetFolder, manifest: dict[str, Any], report: Report) -> 
         report.add("chips.parquet", text)
     if manifest.get("splits"):
         report.count("splits", len(manifest["splits"]))
+
+
+def _labels(folder: DatasetFolder, manifest: dict[str, Any], report: Report) -> None:
+    """Check that proportions sum to 1, and that units and chips share no more ground than they have."""
+    for where, text in label_problems(folder.blobs, manifest, read_table(folder.blobs, "chips.parquet")):
+        report.add(where, text)
+    if manifest.get("admin"):
+        report.count("units", manifest["admin"]["n_units"])
 
 
 def _is_finished(plan: Plan, manifest: dict[str, Any]) -> bool:

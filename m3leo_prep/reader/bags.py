@@ -76,7 +76,7 @@ class Bags:
         self._max_size, self._seed, self._epoch = max_size, seed, 0
         first = 0
         for dataset, rows in chips.parts:
-            self._gather(dataset, rows, first, layer, unit, target)
+            self._gather(dataset, rows, first, layer, unit, target, chips.split_column)
             first += len(rows)
         if not self._bags:
             raise ConfigError(
@@ -112,7 +112,14 @@ class Bags:
             yield batches[place]
 
     def _gather(
-        self, dataset: Dataset, rows: NDArray[np.int64], first: int, layer: str, unit: str, target: str
+        self,
+        dataset: Dataset,
+        rows: NDArray[np.int64],
+        first: int,
+        layer: str,
+        unit: str,
+        target: str,
+        split_column: str,
     ) -> None:
         """Add the bags of one dataset, whose samples are numbered from ``first``."""
         where = str(dataset.path)
@@ -133,14 +140,18 @@ class Bags:
         self.classes = classes
         begin = f"prop_built_{layer}_" if target == "built" else f"prop_{layer}_"
         names = [begin + one for one in classes]
-        units = dataset.table("units.parquet", ["unit", "coverage", *names])
+        units = dataset.table("units.parquet")
+        if not set(names) <= set(units.column_names):
+            why = told.get("not_of_units", {}).get(layer)
+            hint = "build it" if why is None else "target='built' takes what the built chips of a unit hold"
+            why = why or "the layer is not built yet"
+            raise ConfigError(f"units have no proportions of '{layer}': {why}", where=where, hint=hint)
         shares = np.stack([units[name].to_numpy() for name in names], axis=1)
         known = {name: k for k, name in enumerate(units["unit"].to_pylist()) if np.isfinite(shares[k]).all()}
         coverage = units["coverage"].to_numpy()
-        table = dataset.table("chips.parquet", [f"admin_{unit}", "split"])
-        owner, split = (
-            np.array([v or "" for v in table[c].to_pylist()], str)[rows] for c in (f"admin_{unit}", "split")
-        )
+        columns_read = [f"admin_{unit}", split_column]
+        table = dataset.table("chips.parquet", columns_read)
+        owner, split = (np.array([v or "" for v in table[c].to_pylist()], str)[rows] for c in columns_read)
         places: dict[tuple[str, str], list[int]] = {}
         for place, key in enumerate(zip(owner.tolist(), split.tolist(), strict=True)):
             if key[0] in known:

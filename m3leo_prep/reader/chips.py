@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -68,9 +69,9 @@ class ChipDataset(TorchDataset[Sample]):
             slots: labels or indices of slots by layer, in the order wanted; only these are read.
             missing: ``drop`` leaves out chips where something asked for has no valid pixel at all.
             normalize: True = by the statistics that the dataset ships, made from train only (from all chips where it
-                has no splits; of several datasets as if they were one; all slots of a layer alike); the name of an
-                added policy = by those of its train; or (mean, std) by key, each one number or one per band read, in
-                physical units. Classes are never touched.
+                has no splits; of several datasets as if they were one; all slots of a layer alike), by the policy of
+                ``split_column``; the name of an added policy = by those of its train; or (mean, std) by key, each one
+                number or one per band read, in physical units. Classes are never touched.
             transform: applied to each sample, last.
             ids: only these chips, in this order.
             allow_mixed: accept datasets that mean different things by the same layer.
@@ -89,8 +90,9 @@ class ChipDataset(TorchDataset[Sample]):
         self.picks = tuple(resolve(dataset, names, bands or {}, slots or {}) for dataset in self.datasets)
         check_agreement(self.datasets, self.picks, allow_mixed=allow_mixed)
         self.transform = transform
+        self.split_column = split_column
         if normalize is True or isinstance(normalize, str):
-            policy = normalize if isinstance(normalize, str) else None
+            policy = normalize if isinstance(normalize, str) else split_column.removeprefix("split")[1:] or None
             self._statistics = shipped(self.datasets, self.picks, policy)
         else:
             self._statistics = _statistics(normalize or None, self.picks[0])
@@ -178,6 +180,13 @@ class _Chips:
                 f"a label budget of {budget} for split={split!r}",
                 hint="a budget is a share above 0 and up to 1 of the train chips: label_budget=0.01, split='train'",
             )
+        if budget is not None and column not in dataset.manifest.get("splits", {}):
+            others = ", ".join(f"split_column='{name}'" for name in dataset.manifest.get("splits", {}))
+            raise ConfigError(
+                f"'{column}' assigns no chip, so it has no label budgets",
+                where=str(dataset.path),
+                hint=others or f"add splits: `m3leo-prep split {dataset.path} --policy blocks`",
+            )
         table = dataset.table("chips.parquet", columns)
         self.dataset = dataset
         self.ids = np.array(table["chip_id"].to_pylist(), str)
@@ -191,12 +200,19 @@ class _Chips:
             chosen = splits == split
             if budget is not None:
                 n_train = int(chosen.sum())
-                chosen &= table[ranked].to_numpy(zero_copy_only=False) <= budget
+                ranks = table[ranked].to_numpy(zero_copy_only=False)
+                if np.isnan(ranks[chosen]).all():
+                    raise ConfigError(
+                        f"{ranked} holds nothing yet: the label layer that stratifies it is not built",
+                        where=str(dataset.path),
+                        hint="run `build` again, with that layer",
+                    )
+                chosen &= ranks <= budget
                 if not chosen.any():
                     raise ConfigError(
                         f"a budget of {budget:g} of {n_train:,} train chips holds none",
                         where=str(dataset.path),
-                        hint=f"the least that holds one is {1 / n_train:.2g}",
+                        hint=f"one chip is {math.ceil(1e6 / n_train) / 1e6:g} of them",
                     )
             self._keep(np.flatnonzero(chosen))
 

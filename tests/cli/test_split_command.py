@@ -181,7 +181,10 @@ def test_a_dataset_without_splits_says_how_to_get_some(run: Run, built: Path, tm
         (("--policy", "none"), "the policy none adds nothing"),
         (("--seed", "3"), "settings of a policy without --policy"),
         (("--policy", "random", "--shares", "60,20,20"), "--shares: the shares '60,20,20' are no percentages"),
-        (("--policy", "random", "--shares", "60/20/10"), "the shares sum to 0.9, not to 1"),
+        (
+            ("--policy", "random", "--shares", "60/20/10"),
+            "--shares: the shares '60/20/10' sum to 90 %, not to 100 % hint: such as 70/20/10",
+        ),
         (("--policy", "random", "--seed", "-1"), "--seed: Input should be greater than or equal to 0 (found -1)"),
         (("--policy", "blocks", "--angle", "3"), "splits.angle: the policy blocks has no angle"),
         (("--policy", "bands", "--buffer-side", "tset"), "--buffer-side: 'tset' is not known"),

@@ -1,6 +1,7 @@
 """Label layers from file to dataset: codes without a class are counted, flags and percentages stay right, releases and
 units do not mix."""
 
+import json
 from pathlib import Path
 
 import geopandas
@@ -10,6 +11,7 @@ import pytest
 import rasterio
 import shapely
 import xarray as xr
+import yaml
 from affine import Affine
 from pyproj import Transformer
 
@@ -89,6 +91,33 @@ def test_cover_in_percent_still_sums_to_one_hundred(tmp_path: Path) -> None:
     assert not np.isfinite(cover[flags == 255]).all()
     assert ds.cover_flags.attrs["flag_meanings"].split() == ["none", "water", "no_data"]
     assert 0.02 < (flags == 1).mean() < 0.2
+
+
+def test_what_is_said_of_a_quantity_is_not_said_of_its_flags(tmp_path: Path) -> None:
+    """`average` is for the cover, its flags take the majority; `last` is for both, or one would be of another file."""
+    for year, tree, lake in ((2019, 20, slice(0, 150)), (2020, 60, slice(0, 125))):
+        bands = np.array([tree, 90 - tree, 10], "uint8")[:, None, None].repeat(300, 1).repeat(300, 2)
+        bands[:, :, lake] = 200
+        write(tmp_path / f"vcf_{year}-03-05.tif", bands)
+    layer = "role: label, source: local, path: 'vcf_*.tif', product: mod44b, resampling: average, resolution: 80"
+    found = {}
+    for order, tree in (("first", 60), ("last", 20)):
+        path = make(tmp_path, f"{{{layer}, statistic: {order}}}", out=order)
+        ds = label(path)
+        assert {name: (ds[name].attrs["kernel"], ds[name].attrs["statistic"]) for name in ("cover", "cover_flags")} == {
+            "cover": ("average", order),
+            "cover_flags": ("mode", order),
+        }
+        arrays = json.loads((path / "manifest.json").read_text())["layers"]["label"]["arrays"]
+        assert [(a["name"], a["method"]) for a in arrays] == [("cover", "average"), ("cover_flags", "mode")]
+        said = yaml.safe_load((path / "recipe.yaml").read_text())["layers"]["label"]
+        assert (said["resampling"], said["statistic"]) == ("average", order)
+        flags, cover = ds.cover_flags.values, ds.cover.values
+        assert set(np.unique(flags)) == {0, 1}
+        assert set(np.unique(cover[flags == 0].round(3))) == {tree, 90 - tree, 10}, "of one file, and no 200 in it"
+        found[order] = (flags == 1).mean()
+        assert verify(path).problems == []
+    assert found["last"] > found["first"] > 0, "each with the lake of its own year"
 
 
 def test_releases_under_one_name_are_not_opened_together(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ class Any_:
 
     def describe(self):
         legend = (LegendClass(10, "Tree cover", "#006400"), LegendClass(80, "Water"))
-        about = {"deep": {"a": [1, 2.5, "x"]}, "on": True}
+        about = {"deep": {"a": [1, 2.5, "x"]}, "on": True, "correlation": 0.5}
         made = [
             Variable(kind, Kind(kind), ("a", "b"), "m", f"the {kind}", legend if kind == "classes" else (), about)
             for kind in self.kinds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from itertools import chain
 from pathlib import Path
 
@@ -13,9 +14,10 @@ import shapely
 
 from m3leo_prep.core.area import Area
 from m3leo_prep.core.errors import ConfigError
-from m3leo_prep.core.recipe import parse_recipe
+from m3leo_prep.core.recipe import SplitsModel, parse_recipe
 from m3leo_prep.pipeline.build import build
 from m3leo_prep.pipeline.plan import make_plan
+from m3leo_prep.pipeline.splitting.rewrite import add_policy
 from m3leo_prep.reader.bags import Bags
 from m3leo_prep.reader.chips import ChipDataset
 from m3leo_prep.runners.threads import Threads
@@ -162,3 +164,28 @@ def test_what_is_not_there_is_refused(chips: ChipDataset, folder: Path, tmp_path
     (plain / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ConfigError, match="no administrative units"):
         bags(ChipDataset(plain, layers=["landcover"]))
+
+
+def test_bags_keep_to_the_split_column_of_their_chips(folder: Path, tmp_path: Path) -> None:
+    """The policy of the recipe is another, here none."""
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    add_policy(copy, SplitsModel(policy="random"), name="mine", base=tmp_path)
+    mixed = ChipDataset(copy, layers=["landcover"], split_column="split_mine")
+    told = pd.read_parquet(copy / "chips.parquet")["split_mine"].to_numpy()
+    found = bags(mixed).bags
+    assert {bag.split for bag in found} == {"train", "val", "test"}
+    for bag in found:
+        assert set(told[bag.indices]) == {bag.split}
+
+
+def test_proportions_that_units_lack_are_refused_with_the_reason(folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    units = pd.read_parquet(copy / "units.parquet")
+    units.drop(columns=[name for name in units if name.startswith("prop_landcover")]).to_parquet(copy / "units.parquet")
+    told = json.loads((copy / "manifest.json").read_text())
+    told["proportions"]["not_of_units"] = {"landcover": "it is computed"}
+    (copy / "manifest.json").write_text(json.dumps(told))
+    chips = ChipDataset(copy, layers=["landcover"])
+    with pytest.raises(ConfigError, match="units have no proportions of 'landcover': it is computed"):
+        bags(chips)
+    assert len(bags(chips, target="built")) > 0

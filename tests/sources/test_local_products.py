@@ -242,6 +242,22 @@ def test_what_is_no_data_is_no_flag(tmp_path):
     assert not rasters["cover_flags"].data.any()
 
 
+@pytest.mark.parametrize("layer", [
+    {"legend": {7: "land"}},
+    {"legend": {9: "land"}, "remap": {7: 9}},
+    {"kind": "continuous", "flags": {0: "no land"}},
+])  # fmt: skip
+def test_what_the_files_own_mask_hides_is_no_code(tmp_path, layer):
+    """Mask first: the 0, 9 and 255 below the mask are neither classes nor flags."""
+    land = codes([7, 0], [9, 255])
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+        path = write(tmp_path / "lc.tif", land)
+        with rasterio.open(path, "r+") as file:
+            file.write_mask(land == 7)
+    for raster in read(Local(path=path, **layer)).values():
+        assert np.array_equal(raster.valid[0], land == 7)
+
+
 def test_flags_are_for_quantities():
     with pytest.raises(ConfigError, match="flags: is for kinds amount, continuous, uncertainty, not classes"):
         Local(path="x", legend=["a"], flags={200: "water"})
@@ -264,6 +280,18 @@ def test_bins_are_half_open_and_what_is_outside_is_counted(tmp_path):
     stored = encode(raster.data, raster.valid, default_encoding(variable))
     assert stored.codes[0, 0, :6].tolist() == [0, 0, 1, 1, 2, 255]
     assert stored.out_of_range.tolist() == [2]
+
+
+def test_an_edge_with_a_fraction_lies_in_the_class_above_it(tmp_path):
+    """0.7 in float32 is less than 0.7 in float64, 0.3 is more."""
+    shares = np.full((20, 20), 0.5, "float32")
+    shares[0, :4] = [0.3, 0.7, np.nextafter(np.float32(0.7), np.float32(0)), 0.1]
+    path = write(tmp_path / "share.tif", shares)
+    got = read(Local(path=path, kind="continuous", bins=[0, 0.1, 0.3, 0.7, 1]))["classes"].data
+    assert got[0, 0, :4].tolist() == [2, 3, 2, 1]
+    stored = write(tmp_path / "percent.tif", np.full((20, 20), 70, "uint8"))
+    scaled = Local(path=stored, kind="continuous", scale=0.01, bins=[0, 0.7, 1])
+    assert np.unique(read(scaled)["classes"].data).tolist() == [1]
 
 
 def test_bins_may_be_open_and_named(tmp_path):
@@ -344,6 +372,22 @@ def test_an_error_relative_to_nothing_is_nothing(tmp_path):
     rasters = read(Local(path=str(tmp_path), variables=variables))
     assert np.array_equal(rasters["agb_sd"].valid[0], codes([1, 0], [1, 0]) == 1), "0 is certain, not missing"
     assert np.unique(rasters["agb_sd"].data[rasters["agb_sd"].valid]).tolist() == [0, 10]
+
+
+@pytest.mark.parametrize("far", [{}, {"height": {"kind": "continuous", "bands": {"height": 3}}}])
+def test_a_deviation_counts_where_its_quantity_is_known(tmp_path, far):
+    """Else the error of a mean held errors of pixels that are not in the mean. Of two quantities, nobody knows."""
+    known = np.full((20, 20), 100, "float32")
+    known[:10] = np.nan
+    error = np.full((20, 20), 10, "float32")
+    error[:10], error[19] = 1000, np.nan
+    path = write(tmp_path / "agb.tif", np.stack([known, error, known + error]))
+    agb = {"kind": "continuous", "bands": {"agb": 1}}
+    sd = {"kind": "uncertainty", "bands": {"sd": 2}, "correlation": 0}
+    rasters = read(Local(path=path, variables={"agb": agb, "sd": sd, **far}))
+    assert rasters["agb"].valid[0, :, 0].tolist() == [False] * 10 + [True] * 10
+    first = 0 if far else 10
+    assert rasters["sd"].valid[0, :, 0].tolist() == [False] * first + [True] * (19 - first) + [False]
 
 
 def test_variables_of_one_file_by_band_number(tmp_path):

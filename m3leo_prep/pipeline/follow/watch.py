@@ -24,6 +24,9 @@ class Watch:
     def done(self, unit: Unit, record: Record | None) -> None:
         """A unit is done: with its new record, or with None if it was done before."""
 
+    def reads_units(self, layer: str, done: int, of: int) -> None:
+        """The label of whole administrative units is read: so many blocks of ground are done."""
+
     def warns(self, line: str) -> None:
         """Something is not as it should be, but the build goes on."""
 

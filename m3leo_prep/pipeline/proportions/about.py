@@ -11,12 +11,14 @@ import numpy as np
 import shapely
 
 from m3leo_prep.core.area import Area
+from m3leo_prep.core.defaults import is_computed
 from m3leo_prep.core.layer import Layer
 from m3leo_prep.core.plan import Plan
 from m3leo_prep.core.raster import Kind
 from m3leo_prep.core.recipe import Recipe
 from m3leo_prep.pipeline.proportions.admin import Admin, read_shapes
-from m3leo_prep.pipeline.proportions.groups import find_targets
+from m3leo_prep.pipeline.proportions.coverage import can_cover
+from m3leo_prep.pipeline.proportions.groups import Target, array_of, find_targets
 from m3leo_prep.pipeline.proportions.overlaps import check_disjoint
 
 
@@ -44,7 +46,11 @@ def check_proportions(recipe: Recipe, layers: Sequence[Layer], area: Area, base:
 
 
 def proportions_document(plan: Plan) -> dict[str, Any]:
-    """Return what the manifest says of label columns: the least valid share, and the codes of each class."""
+    """Return what the manifest says of label columns: the least valid share, the codes of each class, what is not told.
+
+    ``left_out``: layers whose classes have no names. ``not_of_units``: by column, why units have no values of their own
+    but only those of their built chips.
+    """
     targets = find_targets([layer.layer for layer in plan.layers], plan.recipe.proportions)
     told = {target.layer for target in targets}
     nameless = [
@@ -65,7 +71,19 @@ def proportions_document(plan: Plan) -> dict[str, Any]:
             for target in targets
         },
         "left_out": nameless,
+        "not_of_units": _not_of_units(plan, targets),
     }
+
+
+def _not_of_units(plan: Plan, targets: Sequence[Target]) -> dict[str, str]:
+    told = {}
+    for target in targets if plan.recipe.admin is not None else ():
+        array = array_of(plan.layer(target.layer).layer, target)
+        if is_computed(array):
+            told[target.name] = "it is computed from other values, chip by chip"
+        elif not can_cover(array):
+            told[target.name] = f"it is the {array.statistic} of several acquisitions, made chip by chip"
+    return told
 
 
 def admin_document(admin: Admin) -> dict[str, Any]:

@@ -8,7 +8,7 @@ times its own ground area on the ellipsoid.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import ceil, floor, log2, radians, tan
 
@@ -38,6 +38,8 @@ from m3leo_prep.ports.source import Source
 
 Floats = NDArray[np.float64]
 Shapes = NDArray[np.object_]
+Step = Callable[[int, int], None]
+"""Is told how many blocks are done, and of how many."""
 
 BLOCK_PX = 2048
 """Side of a block in pixels of the raster: 4 M pixels, some 150 MB of work."""
@@ -56,7 +58,9 @@ def can_cover(array: Array) -> bool:
     return array.statistic in MOSAICS and not is_computed(array)
 
 
-def cover(plan: LayerPlan, targets: Sequence[Target], units: Shapes, source: Source) -> list[Floats]:
+def cover(
+    plan: LayerPlan, targets: Sequence[Target], units: Shapes, source: Source, step: Step = lambda _done, _of: None
+) -> list[Floats]:
     """Return per target what each unit holds, of the raster itself, whatever chips there are.
 
     Args:
@@ -64,6 +68,7 @@ def cover(plan: LayerPlan, targets: Sequence[Target], units: Shapes, source: Sou
         targets: what is told, all of this layer.
         units: (unit,) lon/lat polygons; ground beyond 80 S and 84 N is left out.
         source: of the layer.
+        step: called before each block.
 
     Returns:
         (unit, class) valid km2 by class for proportions; for means (unit, 2) valid km2 and km2 times value; for sums
@@ -82,7 +87,7 @@ def cover(plan: LayerPlan, targets: Sequence[Target], units: Shapes, source: Sou
     if plan.layer.arrays[0].statistic == "last":
         items = items[::-1]
     tree = shapely.STRtree([item.footprint for item in items])
-    for geobox, owners, pieces in _blocks(inside, whole, plan.pitch or plan.layer.pitch):
+    for geobox, owners, pieces in _blocks(inside, whole, plan.pitch or plan.layer.pitch, step):
         west, south, east, north = shapely.total_bounds(pieces)
         reach = shapely.box(west - EDGE_DEG, south - EDGE_DEG, east + EDGE_DEG, north + EDGE_DEG)
         near = [items[k] for k in np.sort(tree.query(reach, predicate="intersects")).tolist()]
@@ -97,7 +102,9 @@ def cover(plan: LayerPlan, targets: Sequence[Target], units: Shapes, source: Sou
     return found
 
 
-def _blocks(units: Shapes, whole: BaseGeometry, pitch: float) -> Iterator[tuple[GeoBox, NDArray[np.intp], Shapes]]:
+def _blocks(
+    units: Shapes, whole: BaseGeometry, pitch: float, step: Step
+) -> Iterator[tuple[GeoBox, NDArray[np.intp], Shapes]]:
     """Yield the pixels of each block, the units that lie in it, and their pieces there."""
     metre = float(round(pitch)) if pitch >= 1 else 2.0 ** floor(log2(pitch))
     metre = min(metre, BLOCK_M)
@@ -107,6 +114,7 @@ def _blocks(units: Shapes, whole: BaseGeometry, pitch: float) -> Iterator[tuple[
     grounds = owned_ground(cells)
     tree = shapely.STRtree(units)
     for k, ground in enumerate(grounds):
+        step(k, len(grounds))
         owners = np.sort(tree.query(ground, predicate="intersects"))
         pieces = np.asarray(shapely.intersection(units[owners], ground), object)
         kept = shapely.area(pieces) > 0
@@ -115,7 +123,15 @@ def _blocks(units: Shapes, whole: BaseGeometry, pitch: float) -> Iterator[tuple[
             # A cell's edges are straight in lon/lat here and bend in its projection: L^2 tan(lat) / 8 R.
             lat = min(84.0, max(abs(ground.bounds[1]), abs(ground.bounds[3])))
             bend = grid.cell_m**2 * tan(radians(lat)) / (8 * 6.37e6)
-            yield geobox.pad(ceil(bend / metre) + 1), owners[kept], pieces[kept]
+            yield _cropped(geobox.pad(ceil(bend / metre) + 1), pieces[kept]), owners[kept], pieces[kept]
+
+
+def _cropped(geobox: GeoBox, pieces: Shapes) -> GeoBox:
+    """Return the part of a block that its pieces lie in, and a pixel around it: no more is read."""
+    rows, cols = geobox.shape
+    left, bottom, right, top = shapely.total_bounds([_on_grid(piece, geobox) for piece in pieces])
+    down = np.s_[max(0, floor(rows - top) - 1) : min(rows, ceil(rows - bottom) + 1)]
+    return geobox[down, max(0, floor(left) - 1) : min(cols, ceil(right) + 1)]
 
 
 def _read(layer: Layer, source: Source, items: Sequence[Item], geobox: GeoBox, slot: Slot) -> list[Raster]:
@@ -212,7 +228,7 @@ def _on_grid(piece: BaseGeometry, grid: GeoBox) -> BaseGeometry:
         if grid.crs is not None and grid.crs.geographic:
             middle = (grid.affine * (grid.shape[1] / 2, rows / 2))[0]
             x = x + 360 * np.round((middle - x.mean()) / 360)
-        x, y = transform(LONLAT, grid.crs, x, y)
+        x, y = transform(LONLAT, str(grid.crs), x, y)  # comparing odc CRS takes 5 ms each time
         col, row = inverse.a * x + inverse.b * y + inverse.c, inverse.d * x + inverse.e * y + inverse.f
         return np.column_stack([col, rows - row])
 
@@ -229,7 +245,7 @@ def pixel_km2(grid: GeoBox) -> Floats:
         for sign in (-1, 1):
             at, down_to = col + sign * right, row + sign * down
             x, y = a.a * at + a.b * down_to + a.c, a.d * at + a.e * down_to + a.f
-            ends.append(transform(grid.crs, LONLAT, x, y))
+            ends.append(transform(str(grid.crs), LONLAT, x, y))
         lon = np.radians((ends[1][0] - ends[0][0] + 180) % 360 - 180) * SEMI_MAJOR_KM
         up = plane(np.zeros_like(lon), ends[1][1])[1] - plane(np.zeros_like(lon), ends[0][1])[1]
         sides.append((lon, up))

@@ -43,6 +43,12 @@ class Target:
         """Names of the columns."""
         return [f"prop_{self.name}_{one}" for one in self.classes] or [f"{self.what}_{self.name}"]
 
+    @property
+    def names(self) -> list[str]:
+        """Names of all columns that tables of chips and of units may have of it."""
+        built = [name.replace("_", "_built_", 1) for name in self.columns]
+        return [*self.columns, *built, f"valid_{self.name}"]
+
 
 def find_targets(layers: Iterable[Layer], model: ProportionsModel) -> list[Target]:
     """Return what is told of each chip and unit, in the order of layers, variables, bands and slots.
@@ -62,7 +68,7 @@ def find_targets(layers: Iterable[Layer], model: ProportionsModel) -> list[Targe
     chosen = labels if model.layers is None else {name: labels[name] for name in labels if name in model.layers}
     named = {*(model.layers or ()), *model.groups}
     made = [target for layer in chosen.values() for target in _targets(layer, model, is_named=layer.name in named)]
-    for column, n in Counter(column for target in made for column in target.columns).items():
+    for column, n in Counter(column for target in made for column in target.names).items():
         if n > 1:
             hint = "rename a layer, a class or a group"
             raise ConfigError(f"{n} label columns would have the name '{column}'", where="proportions", hint=hint)

@@ -1,14 +1,17 @@
 """Pixels that the tables of units need: of label rasters inside units, and of chips at seams. Read once, then kept.
 
 What was read is kept in ``.m3leo/units/`` under a digest of what it follows from, so that a build that is run again and
-``finalize`` read nothing again.
+``finalize`` read nothing again. A unit is read again where its shape changes, or what the plan knows to lie in it:
+items beyond the area are in no plan, and count as they are on the day the unit is read.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -24,16 +27,19 @@ from m3leo_prep.pipeline.origins import open_source
 from m3leo_prep.pipeline.proportions.admin import Admin, admin_of
 from m3leo_prep.pipeline.proportions.coverage import can_cover, cover
 from m3leo_prep.pipeline.proportions.groups import Target, array_of, find_targets
+from m3leo_prep.pipeline.rows import is_current
 from m3leo_prep.pipeline.state import STATE, DatasetFolder
 from m3leo_prep.reader.manifest import StoredArray, StoredLayer
 from m3leo_prep.reader.shards import ShardReader
-from m3leo_prep.store.ledger import ShardFile
+from m3leo_prep.store.ledger import Record, ShardFile
 from m3leo_prep.store.tables import read_table, write_table
 
 KEPT = f"{STATE}/units"
-VERSION = 1
+VERSION = 2
 """Bumped when the same input gives other numbers."""
 Floats = NDArray[np.float64]
+Step = Callable[[str, int, int], None]
+"""Is told of a layer how many blocks of its units are read, and of how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +68,19 @@ class Measured:
         raise type(error)(message, hint=hint, where=error.where) from error
 
 
-def measure(folder: DatasetFolder, plan: Plan) -> Measured:
+def measure(
+    folder: DatasetFolder,
+    plan: Plan,
+    current: AbstractSet[str] = frozenset(),
+    step: Step = lambda _layer, _done, _of: None,
+) -> Measured:
     """Return the units of a plan, after reading what their tables need of the label layers that are built.
+
+    Args:
+        folder: the dataset.
+        plan: its plan.
+        current: as for ``finalize``.
+        step: called before each block of ground is read.
 
     Raises:
         ConfigError: the file of units cannot be used.
@@ -76,16 +93,28 @@ def measure(folder: DatasetFolder, plan: Plan) -> Measured:
     records = folder.ledger.records()
     for layer in plan.layers:
         targets = targets_of(plan, layer)
-        units = [records.get(unit.id) for unit in layer.units(len(plan.cells))]
-        whole = [record for record in units if record is not None and record.digest]
-        if not targets or len(whole) < len(units):
+        shards = _shards(plan, layer, records, current) if targets else None
+        if shards is None:
             continue
-        read_seams(folder, plan, layer, targets, seam_rows(plan, admin), [s for one in whole for s in one.shards])
+        read_seams(folder, plan, layer, targets, seam_rows(plan, admin), shards)
         try:
-            _read_units(folder, layer, targets, admin)
+            _read_units(folder, layer, targets, admin, partial(step, layer.layer.name))
         except (SourceError, CredentialsError, ConfigError) as error:  # what chips say stands without it
             trouble = trouble or error
     return Measured(admin, trouble)
+
+
+def _shards(
+    plan: Plan, layer: LayerPlan, records: Mapping[str, Record], current: AbstractSet[str]
+) -> list[ShardFile] | None:
+    """Return the shards of a layer, None where one is not built, or is of something else than the plan says."""
+    found: list[ShardFile] = []
+    for unit in layer.units(len(plan.cells)):
+        record = records.get(unit.id)
+        if record is None or not is_current(plan, layer, unit, record, current):
+            return None
+        found.extend(record.shards)
+    return found
 
 
 def targets_of(plan: Plan, layer: LayerPlan) -> list[Target]:
@@ -105,7 +134,7 @@ def held_by_units(
     """Return by target's name what ``cover`` found, or None if it was not read yet."""
     own = covered(layer, targets)
     kept = _kept(folder, _units_name(layer, own))
-    keys = _keys(admin)
+    keys = _keys(layer, admin)
     if any(key not in kept for key in keys):
         return None
     width = sum(len(target.classes) or 2 for target in own)
@@ -139,28 +168,40 @@ def read_seams(
     return _split(targets, np.array([kept[str(row)] for row in rows.tolist()]).reshape(len(rows), width))
 
 
-def _read_units(folder: DatasetFolder, layer: LayerPlan, targets: Sequence[Target], admin: Admin) -> None:
+def _read_units(
+    folder: DatasetFolder,
+    layer: LayerPlan,
+    targets: Sequence[Target],
+    admin: Admin,
+    step: Callable[[int, int], None],
+) -> None:
     own = covered(layer, targets)
     name = _units_name(layer, own)
     kept = _kept(folder, name)
-    keys = _keys(admin)
+    keys = _keys(layer, admin)
     missing = [k for k, key in enumerate(keys) if key not in kept]
     if own and missing:
-        found = np.concatenate(cover(layer, own, admin.shapes[missing], open_source(layer.source)), axis=1)
+        found = np.concatenate(cover(layer, own, admin.shapes[missing], open_source(layer.source), step), axis=1)
         kept |= {keys[k]: row for k, row in zip(missing, found, strict=True)}
-        _keep(folder, name, kept)
+        _keep(folder, name, {key: kept[key] for key in keys})
 
 
 def _units_name(layer: LayerPlan, targets: Sequence[Target]) -> str:
-    """Return the name under which what a layer holds in units is kept; slots and items are told by all of them."""
+    """Return the name under which what a layer holds in units is kept; slots are told by all of them."""
     slots = [[slot.label, str(slot.start), str(slot.end)] for slot in layer.layer.slots]
-    items = [[item.id, item.version] for item in layer.items]
-    made_of = [layer.settings(), slots, items, [asdict(target) for target in targets], VERSION]
+    made_of = [layer.settings(), layer.pitch, slots, [asdict(target) for target in targets], VERSION]
     return f"{KEPT}/units-{layer.layer.name}-{digest_of(made_of)[:16]}.parquet"
 
 
-def _keys(admin: Admin) -> list[str]:
-    return [hashlib.sha256(wkb).hexdigest() for wkb in shapely.to_wkb(admin.shapes, byte_order=1)]
+def _keys(layer: LayerPlan, admin: Admin) -> list[str]:
+    """Return a digest of each unit's shape and of the items in it, so that growth elsewhere leaves it as it is."""
+    shapely.prepare(admin.shapes)
+    unit, item = shapely.STRtree([item.footprint for item in layer.items]).query(admin.shapes, predicate="intersects")
+    told: list[list[list[str]]] = [[] for _ in admin.names]
+    for k, one in sorted(zip(unit.tolist(), item.tolist(), strict=True)):
+        told[k].append([layer.items[one].id, layer.items[one].version])
+    wkb = shapely.to_wkb(admin.shapes, byte_order=1)
+    return [digest_of([hashlib.sha256(one).hexdigest(), items]) for one, items in zip(wkb, told, strict=True)]
 
 
 def _kept(folder: DatasetFolder, name: str) -> dict[str, Floats]:

@@ -35,8 +35,10 @@ def read_listed(path: Path) -> tuple[dict[str, Split], str]:
     where = f"splits.file {path}"
     try:
         data = path.read_bytes()
-        rows = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
-        columns = list(rows.fieldnames or ())
+        # A space after a comma is no part of a value, and the quotes behind it are quotes.
+        rows = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""), skipinitialspace=True)
+        columns = [name.strip() for name in rows.fieldnames or ()]
+        rows.fieldnames = columns
         lines = list(rows)
     except FileNotFoundError:
         raise ConfigError("no such file", where=where, hint="check `splits.file`") from None

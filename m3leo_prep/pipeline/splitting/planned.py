@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from m3leo_prep.core.area import Area
 from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.grid import Cells, Grid
+from m3leo_prep.core.layer import Layer
 from m3leo_prep.core.plan import Plan, SourceSpec
 from m3leo_prep.core.recipe import Recipe, SplitsModel
 from m3leo_prep.core.splits.policy import LEARNED, Regions, Split, SplitPolicy
 from m3leo_prep.core.text import near
 from m3leo_prep.pipeline.origins import open_source
+from m3leo_prep.pipeline.proportions.groups import find_targets
 from m3leo_prep.pipeline.resolve import resolve_layer
 from m3leo_prep.pipeline.splitting.assign import assign, check_filled
 from m3leo_prep.pipeline.splitting.files import check_known
@@ -94,8 +96,11 @@ def plan_splits(
         check_known(resolved.listed, cells.ids(), area.name, resolved.policy.origin)
     made = assign(resolved, cells)
     check_filled(resolved, cells, made, area.name)
-    if previous is not None and old == resolved.policy:
-        _check_stable(previous, cells, made.split, area)
+    if previous is not None and old is not None:
+        if _same_splits(old, resolved.policy):
+            _check_stable(previous, cells, made.split, area)
+        else:
+            notes = (*notes, _changed(previous, old, resolved.policy, cells, made.split))
     loss = buffer_loss(made)
     notes = (*notes, *warnings(resolved.policy, loss), *_without(resolved, made.split, area))
     return Splits(resolved.policy, resolved.regions, made.split, loss, notes)
@@ -150,7 +155,7 @@ def _continued(
     if previous is None or old is None:
         return resolve(model, cells, setting), ()
     pinned = resolve(model, cells, setting, Frozen(old, previous.recipe.splits))
-    if pinned.policy == old:
+    if _same_splits(pinned.policy, old):
         auto = auto_buffer(cells, setting.label_pixel_m, model.correlation_km)
         if model.buffer_km == "auto" and "buffer_km" in KEYS[old.policy] and auto > old.buffer_km:
             note = (
@@ -166,12 +171,42 @@ def _continued(
             where=setting.where,
             hint="put the old settings back, give another --out, or add a policy beside it: m3leo-prep split",
         )
-    made = resolve(model, cells, setting)
-    return made, (
-        f"the splits change for every chip, pixels stay: {told(old)} -> {told(made.policy)}"
-        if told(old) != told(made.policy)
-        else f"the splits change for every chip, pixels stay: other settings or files of {told(old)}",
-    )
+    return resolve(model, cells, setting), ()
+
+
+def _same_splits(one: SplitPolicy, other: SplitPolicy) -> bool:
+    """Return whether two policies give all chips the same splits: label budgets alone hang on what stratifies them."""
+    return replace(one, stratify="") == replace(other, stratify="")
+
+
+def _changed(previous: Plan, old: SplitPolicy, new: SplitPolicy, cells: Cells, codes: NDArray[np.uint8]) -> str:
+    """Return what another policy does to the chips that are there, in words."""
+    moved, there = _moved(previous, cells, codes)
+    words = (told(old), told(new))
+    how = " -> ".join(words) if words[0] != words[1] else f"other settings or files of {words[0]}"
+    return f"{moved:,} of {there:,} chips change their split, pixels stay: {how}"
+
+
+def _moved(previous: Plan, cells: Cells, codes: NDArray[np.uint8]) -> tuple[int, int]:
+    """Return how many chips of a previous plan change their split, and how many of them are looked at."""
+    assert previous.split is not None, "it has a policy"
+    inside = np.isin(_key(previous.cells), _key(cells))  # an area that lacks some is refused later
+    now = codes[_places(cells, previous.cells[inside])]
+    return int((previous.split[inside] != now).sum()), len(now)
+
+
+def check_stratify(recipe: Recipe, layers: Sequence[Layer]) -> None:
+    """Raise ConfigError if the layer that stratifies label budgets gets no proportions of classes."""
+    name = recipe.splits.stratify
+    if name is None:
+        return
+    having = {target.layer for target in find_targets(layers, recipe.proportions) if target.what == "prop"}
+    if name not in having:
+        raise ConfigError(
+            f"there are no label proportions of '{name}' to stratify by",
+            where=f"recipe {recipe.name}, splits.stratify",
+            hint=near(name, having) or "name a label layer of classes with a legend, or leave stratify out",
+        )
 
 
 def _check_stratify(recipe: Recipe) -> None:
@@ -187,10 +222,7 @@ def _check_stratify(recipe: Recipe) -> None:
 
 def _check_stable(previous: Plan, cells: Cells, codes: NDArray[np.uint8], area: Area) -> None:
     """Raise ConfigError if chips that are there would change their split."""
-    assert previous.split is not None, "it has a policy"
-    inside = np.isin(_key(previous.cells), _key(cells))  # an area that lacks some is refused later
-    now = codes[_places(cells, previous.cells[inside])]
-    moved = int((previous.split[inside] != now).sum())
+    moved, _ = _moved(previous, cells, codes)
     if moved:
         assert previous.splits is not None, "it has a policy"
         raise ConfigError(

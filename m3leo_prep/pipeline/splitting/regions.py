@@ -70,21 +70,25 @@ def load_units(admin: AdminModel, base: Path, shares: Mapping[str, float], seed:
     names, shapes, _ = read_disjoint(admin, base)
     units: dict[str, BaseGeometry] = dict(zip(names, shapes.tolist(), strict=True))
     wanted = [split for split in LEARNED if shares.get(split.name.lower(), 0) > 0]
-    if len(units) < len(wanted):
+    areas = {name: geodesic_km2(polygon) for name, polygon in units.items()}
+    # A unit that is a mere line fills no split.
+    solid = [name for name, area in areas.items() if area > 0]
+    if len(solid) < len(wanted):
         raise ConfigError(
-            f"{len(units)} administrative units cannot fill {len(wanted)} splits",
+            f"{len(solid)} administrative units cannot fill {len(wanted)} splits",
             where=f"admin {admin.path}",
             hint="give a file of smaller units, or another policy",
         )
-    areas = {name: geodesic_km2(polygon) for name, polygon in units.items()}
-    order = sorted(units, key=lambda name: (-np.floor(np.log2(areas[name])), _hash(seed, name), name))
+    order = sorted(solid, key=lambda name: (-np.floor(np.log2(areas[name])), _hash(seed, name), name))
     lacking = {split: shares[split.name.lower()] * sum(areas.values()) for split in wanted}
-    homes: dict[str, Split] = {}
+    homes = dict.fromkeys(names, wanted[0])
+    filled: set[Split] = set()
     for left, name in zip(range(len(order), 0, -1), order, strict=True):
-        empty = [split for split in wanted if split not in homes.values()]
+        empty = [split for split in wanted if split not in filled]
         among = empty if len(empty) == left else wanted  # the last units go where there is none yet
         homes[name] = max(among, key=lambda split: lacking[split])
         lacking[homes[name]] -= areas[name]
+        filled.add(homes[name])
     regions = Regions(tuple(names), np.array([homes[name] for name in names], np.uint8), shapes)
     return regions, f"{Path(admin.path).name} column {admin.id} sha256:{_digest(shapes, names)}"
 

@@ -105,6 +105,8 @@ def _write(folder: DatasetFolder, manifest: dict[str, Any], chips: pa.Table, cel
     columns = {name: chips[name].to_numpy(zero_copy_only=False) for name in chips.column_names if name != "geometry"}
     added = {column.name: column.values()}
     added |= {name: pa.array(values) for name, values in ranks([column], cells, manifest["layers"], columns).items()}
+    # A run that was stopped between the tables and the manifest left columns that nothing tells of.
+    chips = chips.drop_columns([name for name in added if name in chips.column_names])
     place = chips.column_names.index("geometry")
     for key, values in added.items():
         chips = chips.add_column(place, key, values)

@@ -104,9 +104,20 @@ def write_statistics(blobs: Blobs, plan: Plan, done: Iterable[LayerRows]) -> Non
                 " or not at all; `m3leo-prep stats` reads their pixels"
             )
         made = describe(layer.name, len(layer.slots), scope, _measured(rows, chosen, policy), missing)
-        blobs.put(stats_name(layer.name), to_json(made))
+        if not (missing and _is_whole(blobs, made)):
+            blobs.put(stats_name(layer.name), to_json(made))
         digests[layer.name] = made["made_of"]["pixels"]
     _remove_stale(blobs, digests)
+
+
+def _is_whole(blobs: Blobs, made: Mapping[str, Any]) -> bool:
+    """Return whether a pass over the pixels has made these statistics already, percentiles included."""
+    try:
+        there = json.loads(blobs.get(stats_name(made["layer"])))
+    except (FileNotFoundError, ValueError):  # none yet, or damaged
+        return False
+    about = made.keys() - {"percentiles_missing", "variables"}
+    return all(there.get(key) == made[key] for key in about) and there["percentiles_missing"] is None
 
 
 def _remove_stale(blobs: Blobs, digests: Mapping[str, str]) -> None:

@@ -47,8 +47,12 @@ def bin_legend(edges: Sequence[float]) -> tuple[LegendClass, ...]:
 
 
 def bin_codes(values: NDArray[Any], edges: Sequence[float]) -> NDArray[np.uint8]:
-    """Return the class of each value, uint8: ``low <= value < high``; outside all bins ``NO_CLASS``."""
-    inner = np.searchsorted(np.asarray(edges, np.float64), values.astype(np.float64), side="right") - 1
+    """Return the class of each value, uint8: ``low <= value < high``; outside all bins ``NO_CLASS``.
+
+    Fractions are compared as the values store them: 0.7 of a file in float32 lies on the edge 0.7, and not below it.
+    """
+    work = np.float32 if values.dtype == np.float32 else np.float64
+    inner = np.searchsorted(np.asarray(edges, work), values.astype(work, copy=False), side="right") - 1
     outside = (inner < 0) | (inner >= len(edges) - 1)
     return np.where(outside, NO_CLASS, inner).astype(np.uint8)
 

@@ -18,7 +18,7 @@ from m3leo_prep.sources.local.grids import nearest, same_grid
 from m3leo_prep.sources.local.header import BandHeader, Header
 from m3leo_prep.sources.local.options import WHOLE, Mask, resolve
 from m3leo_prep.sources.local.quantities import FLAGS, Quantity
-from m3leo_prep.sources.local.values import Values
+from m3leo_prep.sources.local.values import CODES, Values
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -67,10 +67,20 @@ def rasters(layout: Layout, heads: Mapping[str, Header], item: Item, window: Win
             stack = None if base is None else _relative(stack, base)
         if stack is None:
             continue
+        value = stacks[_value_of(layout, one)] if one.kind is Kind.UNCERTAINTY else None
+        if value is not None and value.valid.shape == stack.valid.shape:
+            # The error of a pixel that has no value must not count in the error of a mean over those that have one.
+            stack = stack._replace(valid=stack.valid & value.valid)
         flagged = stack.flags > 0 if one.flags else None
         yield _raster(one.name, stack.data, stack.valid, flagged, dropped, item, place)
         if one.flags:
             yield _raster(one.name + FLAGS, stack.flags, stack.present, None, dropped, item, place)
+
+
+def _value_of(layout: Layout, deviation: Quantity) -> str:
+    """Return the name of the variable that a standard deviation belongs to; its own if there is not just one."""
+    values = [one.name for one in layout.quantities if one.kind not in {Kind.UNCERTAINTY, *CODES}]
+    return deviation.relative_to or (values[0] if len(values) == 1 else deviation.name)
 
 
 def _raster(
@@ -111,17 +121,11 @@ def _stack(layout: Layout, quantity: Quantity, heads: Mapping[str, Header], wind
 def _band(layout: Layout, quantity: Quantity, head: Header, band: BandHeader, window: Window, step: int) -> Values:
     stored = pixels.read(head, band.key, window, step)
     legend = [one.code for one in legend_of(quantity, head, band)] if quantity.conversion.bins is None else ()
-    values = quantity.conversion.apply(stored, band, head.path, legend)
+    there = pixels.read(head, f"{gdal.MASK}{band.key}", window) if band.has_mask else None
+    values = quantity.conversion.apply(stored, band, head.path, legend, there)
     if layout.geoid is not None:
         data, valid = layout.geoid.shift(values.data, values.valid, head.geobox, window)
         values = values._replace(data=data, valid=valid)
-    if band.has_mask:
-        there = pixels.read(head, f"{gdal.MASK}{band.key}", window)
-        values = values._replace(
-            valid=values.valid & there,
-            present=values.present & there,
-            flags=np.where(there, values.flags, np.uint8(0)),
-        )
     return values
 
 

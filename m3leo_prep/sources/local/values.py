@@ -59,7 +59,14 @@ class Conversion:
             return self.nodata
         return () if band.nodata is None else (float(band.nodata),)
 
-    def apply(self, stored: NDArray[Any], band: BandHeader, where: str, legend: Iterable[int] = ()) -> Values:
+    def apply(
+        self,
+        stored: NDArray[Any],
+        band: BandHeader,
+        where: str,
+        legend: Iterable[int] = (),
+        there: NDArray[Any] | None = None,
+    ) -> Values:
         """Return the values of one band.
 
         uint8, uint16, int16 and class codes stay as they are; everything else, and all that is scaled or was in
@@ -70,11 +77,14 @@ class Conversion:
             band: what the file says of them.
             where: the file, for messages.
             legend: codes that a class may have; empty = any.
+            there: (y, x), true where the file's own mask band says that there are data; None = everywhere.
 
         Raises:
             ConfigError: a class band with fractions, or with codes that the legend lacks.
         """
         present = _present(stored, self.missing(band))
+        if there is not None:
+            present = present & (there != 0)
         flags, valid = np.broadcast_to(np.uint8(0), stored.shape), present
         if self.flags:
             flags = np.zeros(stored.shape, np.uint8)

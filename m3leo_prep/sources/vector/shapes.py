@@ -24,6 +24,8 @@ Stamps = tuple[tuple[str, int, int], ...]
 LONLAT = "EPSG:4326"
 SLIVER_M = 1.0
 """Overlaps narrower than this are two drawings of one border."""
+_PAIRS = 10_000
+"""Pairs of polygons that are cut with each other at once."""
 _PARQUET = {".parquet", ".geoparquet"}
 
 
@@ -109,13 +111,14 @@ def overlaps(shapes: Shapes, codes: NDArray[np.int64]) -> Iterator[tuple[int, in
     first, second = shapes.tree.query(shapes.geometry, predicate="intersects")
     keep = (first < second) & (codes[first] != codes[second])
     order = np.lexsort((second[keep], first[keep]))
-    for i, j in zip(first[keep][order], second[keep][order], strict=True):
+    first, second = first[keep][order], second[keep][order]
+    for start in range(0, len(first), _PAIRS):
+        i, j = first[start : start + _PAIRS], second[start : start + _PAIRS]
         shared = shapely.intersection(shapes.geometry[i], shapes.geometry[j])
-        if shared.area == 0:
-            continue
-        size, around = _metres(shapes, shared)
-        if around > 0 and 2 * size / around > SLIVER_M:
-            yield int(i), int(j), size
+        for k in np.flatnonzero(shapely.area(shared)).tolist():
+            size, around = _metres(shapes, shared[k])
+            if around > 0 and 2 * size / around > SLIVER_M:
+                yield int(i[k]), int(j[k]), size
 
 
 def _metres(shapes: Shapes, shared: Any) -> tuple[float, float]:

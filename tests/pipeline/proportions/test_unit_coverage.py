@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyproj
@@ -14,6 +15,7 @@ from odc.geo.geobox import GeoBox
 from shapely.affinity import rotate
 
 from m3leo_prep.core.authalic import areas_km2
+from m3leo_prep.core.zones import unproject
 from m3leo_prep.pipeline.proportions import coverage
 from m3leo_prep.pipeline.proportions.coverage import pixel_km2
 from tests.pipeline.proportions.conftest import geodesic, write_raster
@@ -139,3 +141,27 @@ def test_areas_are_those_of_geodesy() -> None:
 
 
 GEOD = pyproj.Geod(ellps="WGS84")
+
+
+def test_no_more_of_a_block_is_read_than_the_units_take(
+    tmp_path: Path, held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A block of 20 km, a unit of 1 km."""
+    write_raster(
+        tmp_path / "map.tif", np.ones((400, 400), np.uint8), Affine(10, 0, 500_000, 0, -10, 5_500_000), "EPSG:32632"
+    )
+    sizes = []
+    real = coverage.read_rasters
+
+    def read(*args: Any, **kept: Any) -> Any:
+        sizes.append(tuple(args[3].shape))
+        return real(*args, **kept)
+
+    monkeypatch.setattr(coverage, "read_rasters", read)
+    unit = shapely.transform(
+        shapely.box(501_000, 5_497_000, 502_000, 5_498_000),
+        lambda p: np.column_stack(unproject(32632, p[:, 0], p[:, 1])),
+    )
+    assert held([unit], (9.01, 49.64))[0] == pytest.approx([geodesic(unit), 0], rel=1e-6)
+    assert len(sizes) == 1
+    assert max(sizes[0]) < 110

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import shapely
 from affine import Affine
 
+from m3leo_prep.blobs.local import LocalBlobs
+from m3leo_prep.core import layer as layer_module
 from m3leo_prep.core.errors import ConfigError, PrepError
+from m3leo_prep.core.recipe import SplitsModel
 from m3leo_prep.core.zones import areal_scale, unproject
 from m3leo_prep.pipeline.build import build, close
+from m3leo_prep.pipeline.follow.watch import Watch
+from m3leo_prep.pipeline.manifest import rewrite
+from m3leo_prep.pipeline.proportions import measure as measure_module
+from m3leo_prep.pipeline.splitting.rewrite import add_policy
 from m3leo_prep.pipeline.verify import verify
 from m3leo_prep.runners.threads import Threads
+from m3leo_prep.store.tables import read_table, write_table
+from tests.pipeline.conftest import tree
 from tests.pipeline.proportions.conftest import geodesic, made, planned, write_raster, write_units
 
 STEP = 0.0002
@@ -56,7 +67,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("units")
     rasters(path)
     write_units(path / "units.geojson", UNITS)
-    made(RECIPE, BOX, path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layer_module, "SHARD_CHIPS", (4,))  # as in tests
+        made(RECIPE, BOX, path)
     return path
 
 
@@ -228,18 +241,139 @@ def test_pixels_are_read_once_and_a_failing_source_still_closes_the_dataset(tmp_
     assert (out / "units.parquet").read_bytes() == units
 
 
-def test_new_groups_and_no_units_change_the_tables_alone(tmp_path: Path) -> None:
-    rasters(tmp_path)
+TILES = """
+name: t
+grid: {chip_px: 32, resolution: 10}
+admin: {path: units.geojson, id: id}
+layers: {cover: {role: label, source: local, path: ., pattern: "tile*.tif", kind: classes, legend: {1: a, 2: b}}}
+"""
+
+
+def test_growth_reads_only_units_of_which_the_plan_knows_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tile a unit; of the second only the growth knows."""
+    for k in range(3):
+        codes = np.full((60, 100), 1 + k % 2, np.uint8)
+        write_raster(tmp_path / f"tile{k}.tif", codes, Affine(STEP, 0, 9.30 + 0.02 * k, 0, -STEP, 57.11), "EPSG:4326")
+    boxes = {str(k): shapely.box(9.301 + 0.02 * k, 57.1, 9.319 + 0.02 * k, 57.104) for k in range(3)}
+    write_units(tmp_path / "units.geojson", boxes)
+    read: list[int] = []
+
+    class Count(Watch):
+        def reads_units(self, layer: str, done: int, of: int) -> None:
+            read.append(done)
+
+    def grow(east: float, out: str = "out") -> pd.DataFrame:
+        read.clear()
+        box = (9.30, 57.10, east, 57.104)
+        build(planned(TILES, box, tmp_path), tmp_path / out, runner=Threads(2), watch=Count())
+        return pd.read_parquet(tmp_path / out / "units.parquet").set_index("unit")
+
+    covered: list[int] = []
+    real = measure_module.cover
+    monkeypatch.setattr(measure_module, "cover", lambda *args: covered.append(len(args[2])) or real(*args))
+    first = grow(9.312)
+    assert (list(first.index), covered) == (["0"], [1])
+    assert read
+    grown = grow(9.345)
+    assert (list(grown.index), covered) == (["0", "1", "2"], [1, 2])
+    np.testing.assert_allclose(grown.prop_cover_a, [1, 0, 1], atol=1e-6)
+    assert first.prop_cover_a["0"] == grown.prop_cover_a["0"]
+    grow(9.345)
+    assert covered == [1, 2]
+    assert read == []
+
+
+def test_a_layer_that_waits_for_its_build_is_not_read(folder: Path, tmp_path: Path) -> None:
+    """Its stored pixels are of other settings than the plan's."""
+    out = shutil.copytree(folder / "out", tmp_path / "out")
+    kept = sorted(path.name for path in (out / ".m3leo/units").iterdir())
+    changed = RECIPE.replace("nodata: 0, resolution: 20", "nodata: 0, resolution: 40")
+    build(planned(changed, BOX, folder), out, runner=Threads(2), layers=["people"])
+    assert sorted(path.name for path in (out / ".m3leo/units").iterdir()) == kept
+    assert not [name for name in pd.read_parquet(out / "units.parquet") if "cover_" in name]
+
+
+def test_columns_of_one_name_are_refused(folder: Path) -> None:
+    """What chips hold of ``cover`` in units, and what units hold of ``built_cover``."""
+    both = RECIPE + RECIPE[RECIPE.index("  cover:") : RECIPE.index("  people:")].replace("cover:", "built_cover:", 1)
+    with pytest.raises(ConfigError, match="2 label columns would have the name 'prop_built_cover_tree_cover'"):
+        planned(both, BOX, folder)
+
+
+def test_the_manifest_says_why_units_have_no_values_of_their_own(tmp_path: Path) -> None:
+    recipe = """
+        name: t
+        grid: {chip_px: 32, resolution: 10}
+        admin: {path: units.geojson, id: id}
+        layers:
+          mean: {role: label, source: ramp, statistic: mean}
+          first: {role: label, source: ramp, statistic: first}
+    """
     write_units(tmp_path / "units.geojson", UNITS)
-    out = made(RECIPE, BOX, tmp_path)
+    out = made(recipe, BOX, tmp_path)
+    names, told = list(pd.read_parquet(out / "units.parquet")), json.loads((out / "manifest.json").read_text())
+    columns, lacking = told["proportions"]["columns"], told["proportions"]["not_of_units"]
+    assert {about["layer"] for about in columns.values()} == {"mean", "first"}
+    assert {columns[name]["layer"] for name in lacking} == {"mean"}
+    assert set(lacking.values()) == {"it is the mean of several acquisitions, made chip by chip"}
+    assert {name for name in columns if f"valid_{name}" not in names} == set(lacking)
+    assert verify(out, quick=True, sample=0).problems == []
+
+
+def test_closing_after_a_split_was_added_changes_no_byte(folder: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(folder / "out", tmp_path / "out")
+    for name in ("z", "a"):
+        add_policy(out, SplitsModel(policy="random"), name=name, base=tmp_path)
+    before = tree(out)
+    close(out)
+    assert tree(out) == before
+
+
+def edited(table: pa.Table, column: str, row: int, value: object) -> pa.Table:
+    values = table[column].to_pylist()
+    values[row] = value
+    return table.set_column(table.column_names.index(column), column, pa.array(values, table[column].type))
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "value", "said"),
+    [
+        ("chips", "prop_cover_water", 0.999, "prop_cover_tree_cover and the other classes are no shares"),
+        ("chips", "prop_cover_water", float("nan"), "no shares that sum to 1 in row 0"),
+        ("chips", "admin_unit", "x", "'x' is no unit"),
+        ("units", "prop_cover_rock", 2e-6, "no shares that sum to 1"),
+        ("units", "prop_built_cover_rock", 0.5, "prop_built_cover_tree_cover and"),
+        ("units", "unit", "b", "an id stands twice"),
+        ("units", "area_km2", 0.01, "the unit in row 0 shares"),
+        ("chip_units", "area_km2", 0.2, "km2, of 0.1"),
+        ("chip_units", "unit", "x", "'x' is no unit"),
+        ("chip_units", "row", 3, "is not that of its row"),
+        ("chip_units", "row", 10**6, "is not that of its row"),
+    ],
+)
+def test_verify_sees_tables_that_cannot_be_true(
+    folder: Path, tmp_path: Path, name: str, column: str, value: object, said: str
+) -> None:
+    """Also where every digest was made to fit."""
+    out = shutil.copytree(folder / "out", tmp_path / "out")
+    blobs, file = LocalBlobs(out), f"{name}.parquet"
+    write_table(blobs, file, edited(read_table(blobs, file), column, 0, value))
+    rewrite(blobs, json.loads((out / "manifest.json").read_text()), [file])
+    assert any(
+        where.endswith(".parquet") and said in what for where, what in verify(out, quick=True, sample=0).problems
+    )
+
+
+def test_new_groups_and_no_units_change_the_tables_alone(folder: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(folder / "out", tmp_path / "out")
     grouped = RECIPE + "proportions: {groups: {cover: {land: [1, 3], sea: [2]}}, layers: [cover]}\n"
-    result = build(planned(grouped, BOX, tmp_path), out, runner=Threads(2))
+    result = build(planned(grouped, BOX, folder), out, runner=Threads(2))
     assert (result.built, result.skipped > 0) == (0, True)
     chips, units = pd.read_parquet(out / "chips.parquet"), pd.read_parquet(out / "units.parquet")
     for table in (chips, units):
         assert [c for c in table if c.startswith("prop_cover")] == ["prop_cover_land", "prop_cover_sea"]
         assert not [c for c in table if "people" in c and not c.startswith("valid")]
-    build(planned(grouped.replace("admin: {path: units.geojson, id: id}", ""), BOX, tmp_path), out, runner=Threads(2))
+    build(planned(grouped.replace("admin: {path: units.geojson, id: id}", ""), BOX, folder), out, runner=Threads(2))
     assert not (out / "units.parquet").exists()
     assert not (out / "chip_units.parquet").exists()
     assert "admin_unit" not in pd.read_parquet(out / "chips.parquet")

@@ -24,6 +24,7 @@ from m3leo_prep.pipeline.manifest import rewrite
 from m3leo_prep.pipeline.parts import Part
 from m3leo_prep.pipeline.plan import make_plan
 from m3leo_prep.pipeline.recipes import load_recipe
+from m3leo_prep.pipeline.splitting import rewrite as rewrite_module
 from m3leo_prep.pipeline.splitting.columns import strata_of
 from m3leo_prep.pipeline.splitting.rewrite import Added, add_policy
 from m3leo_prep.pipeline.verify import verify
@@ -141,6 +142,49 @@ def test_a_name_means_one_policy(data: Path) -> None:
     assert tree(data) == before
 
 
+def test_a_run_that_was_stopped_before_the_manifest_is_made_again(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rewrite_module, "rewrite", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            add(data, {"policy": "random"}, "x")
+    assert not verify(data, quick=True).ok
+    add(data, {"policy": "random"}, "x")
+    names = pq.read_schema(data / "chips.parquet").names
+    assert names.count("split_x") == names.count("label_rank_x") == 1
+    assert verify(data, quick=True).ok
+
+
+def test_normalizing_goes_by_the_policy_that_is_read(data: Path) -> None:
+    add(data, WEST, "west")
+    with pytest.raises(ConfigError, match=r"no statistics of 'position' by the policy 'west'[\s\S]*--policy west"):
+        ChipDataset(data, layers=["position"], split="train", split_column="split_west", normalize=True)
+
+
+def test_the_budget_that_a_message_proposes_holds_a_chip(data: Path) -> None:
+    table = pq.read_table(data / "chips.parquet")
+    for n in (3, 7, 12):  # 1/3, 1/7 and 1/12 are no short decimals
+        rank = [place / n for place in range(1, n + 1)] + [np.nan] * (len(table) - n)
+        splits = ["train"] * n + ["test"] * (len(table) - n)
+        changed = table.set_column(table.column_names.index("split"), "split", pa.array(splits))
+        where = table.column_names.index("label_rank")
+        changed = changed.set_column(where, "label_rank", pa.array(np.nextafter(np.float32(rank), np.float32(0))))
+        write_table(LocalBlobs(data), "chips.parquet", changed)
+        with pytest.raises(ConfigError) as caught:
+            ChipDataset(data, layers=["position"], split="train", label_budget=0.01)
+        proposed = float(str(caught.value.hint).split()[3])
+        assert len(ChipDataset(data, layers=["position"], split="train", label_budget=proposed)) == 1
+
+
+def test_a_budget_needs_splits(data: Path) -> None:
+    told = manifest(data)
+    rewrite(LocalBlobs(data), told, splits={})
+    with pytest.raises(ConfigError, match=r"'split' assigns no chip[\s\S]*--policy blocks"):
+        ChipDataset(data, layers=["position"], split="train", label_budget=0.5)
+
+
 def test_a_dataset_without_its_build_state_takes_a_policy_too(data: Path) -> None:
     other = data.with_name("other")
     shutil.copytree(data, other)
@@ -208,7 +252,7 @@ def test_growth_keeps_added_policies_and_gives_them_to_new_chips(data: Path, pla
     assert (after["split_listed"][:n] == before["split_listed"]).all()
     assert all(value is None for value in after["split_listed"][n:])
     assert list(manifest(data)["splits"]) == ["split", "split_west", "split_admin", "split_listed"]
-    assert verify(data).ok
+    assert verify(data, quick=True).ok
 
 
 def _units() -> dict[str, Any]:

@@ -122,13 +122,43 @@ def test_other_settings_split_anew_and_say_so(planned: MakePlan) -> None:
     first = planned(BLOCKS)
     again = planned("splits: {block_km: 4, buffer_km: 0.6, seed: 3}", previous=first)
     assert by_id(again) != by_id(first)
-    assert "the splits change for every chip, pixels stay" in again.warnings[0]
+    assert "chips change their split, pixels stay" in again.warnings[0]
     assert [p.settings() for p in again.layers] == [p.settings() for p in first.layers]
     none = planned("", previous=first)
     assert none.splits is None
     assert none.split is None
     assert "removed" in none.warnings[0]
     assert by_id(planned(BLOCKS, previous=none)) == by_id(first)
+
+
+def test_what_stratifies_budgets_leaves_all_splits_and_sizes(planned: MakePlan) -> None:
+    labels = RECIPE + "  landcover: {role: label, source: synthetic, product: landcover, resolution: 320}\n"
+    bands = "splits: {policy: bands, shares: {train: 0.5, test: 0.5}, buffer_km: 0.1, seed: 1%s}"
+    first = planned(bands % "", HERE, recipe=labels, skip_buffer=True)
+    fresh = planned(bands % "", FOURFOLD, recipe=labels)
+    assert first.splits is not None
+    assert fresh.splits is not None
+    assert fresh.splits.block_km != first.splits.block_km
+    again = planned(bands % ", stratify: landcover", FOURFOLD, recipe=labels, previous=first)
+    assert again.splits is not None
+    assert (again.splits.block_km, again.splits.stratify) == (first.splits.block_km, "landcover")
+    before, now = by_id(first), by_id(again)
+    assert all(now[chip] == code for chip, code in before.items())
+    assert not any("change their split" in warning for warning in again.warnings)
+
+
+def test_only_layers_with_proportions_stratify(planned: MakePlan) -> None:
+    height = RECIPE + "  height: {role: label, source: ramp, resolution: 320}\n"
+    with pytest.raises(ConfigError, match="no label proportions of 'height' to stratify by"):
+        planned("splits: {block_km: 3, buffer_km: 0.4, seed: 3, stratify: height}", recipe=height)
+
+
+def test_a_plan_of_some_layers_has_the_splits_of_all(planned: MakePlan) -> None:
+    labels = RECIPE + "  landcover: {role: label, source: synthetic, product: landcover, resolution: 160}\n"
+    splits = "splits: {block_km: 3, seed: 3, stratify: landcover}"
+    whole, part = (planned(splits, recipe=labels, only=only) for only in (None, ["position"]))
+    assert whole.splits == part.splits
+    assert [layer.layer.name for layer in part.layers] == ["position"]
 
 
 def test_a_plan_comes_back_from_disk_with_its_splits(planned: MakePlan, units: Path, tmp_path: Path) -> None:

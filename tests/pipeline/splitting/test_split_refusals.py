@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import shapely
 from shapely.geometry import mapping
@@ -119,6 +121,29 @@ def test_a_file_decides_chip_by_chip(planned: MakePlan, tmp_path: Path) -> None:
         assert any(f"{n_none} of {len(ids):,} chips of 'here' are not in the file" in text for text in plan.warnings)
     assert plan.splits is not None
     assert plan.splits.origin.startswith("splits.csv sha256:")
+
+
+def test_a_file_that_a_spreadsheet_wrote(planned: MakePlan, tmp_path: Path) -> None:
+    first, second, *_ = planned("", TINY).cells.ids()
+    text = f'chip_id, split ,note\r\n"{first}", "train","a, b"\r\n {second} ,test\r\n\r\n'
+    (tmp_path / "splits.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    found = by_id(planned("splits: {policy: file, file: splits.csv}", TINY, base=tmp_path))
+    assert (found[first], found[second]) == (Split.TRAIN, Split.TEST)
+    assert set(list(found.values())[2:]) == {Split.NONE}
+
+
+def test_units_without_ground_fill_no_split(planned: MakePlan, tmp_path: Path) -> None:
+    west, south, east, north = TINY
+    edges = np.linspace(west, east, 4)
+    shapes = [shapely.box(a, south - 0.01, b, north + 0.01) for a, b in itertools.pairwise(edges)]
+    shapes.append(shapely.Polygon([(12.1, 57.1), (12.2, 57.1), (12.3, 57.1), (12.1, 57.1)]))
+    features = [
+        {"type": "Feature", "properties": {"code": f"u{n}"}, "geometry": mapping(s)} for n, s in enumerate(shapes)
+    ]
+    (tmp_path / "units.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    shares = "{train: 0.98, val: 0.01, test: 0.01}"
+    splits = f"splits: {{policy: admin, buffer_km: 0, shares: {shares}}}\nadmin: {{path: units.geojson, id: code}}"
+    assert {Split.TRAIN, Split.VAL, Split.TEST} <= set(by_id(planned(splits, TINY, base=tmp_path)).values())
 
 
 def test_chips_of_two_zones_on_one_ground_yield_under_a_file(planned: MakePlan, tmp_path: Path) -> None:

@@ -36,6 +36,15 @@ from tests.pipeline.tampering import change
 
 SPLIT = MINI + "splits: {policy: random, seed: 8}\n"
 """A seed by which no unit of four chips lies in one split."""
+TWO = """
+name: mini
+grid: {chip_px: 32, resolution: 10}
+layers:
+  landcover: {role: label, source: synthetic, product: landcover}
+  s1: {source: synthetic, product: s1, slots: {periods: [[2020-06-01, 2020-06-12], [2020-07-07, 2020-07-12]]}}
+splits: {policy: random, seed: 8}
+"""
+"""A static layer of classes, a timed one of quantities."""
 
 
 def planned(folder: Path, bounds: tuple[float, float, float, float] = SMALL, recipe: str = SPLIT) -> Plan:
@@ -140,9 +149,9 @@ def test_growth_gives_the_numbers_of_a_fresh_build(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(layer_module, "SHARD_CHIPS", (chips,))
     for name in ("grown", "fresh"):
         (tmp_path / name).mkdir()
-    build(planned(tmp_path / "grown"), tmp_path / "grown" / "d", runner=Threads(1))
+    build(planned(tmp_path / "grown", recipe=TWO), tmp_path / "grown" / "d", runner=Threads(1))
     for name in ("grown", "fresh"):
-        build(planned(tmp_path / name, LARGE), tmp_path / name / "d", runner=Threads(2))
+        build(planned(tmp_path / name, LARGE, TWO), tmp_path / name / "d", runner=Threads(2))
     assert numbers(tmp_path / "grown" / "d") == numbers(tmp_path / "fresh" / "d")
 
 

@@ -138,6 +138,9 @@ def test_percentiles_that_hold_no_longer_are_made_again(
     _, err = told(tmp_path / "d", capsys)
     assert ANNOUNCED in err
     build(plan(SPLIT), tmp_path / "by", runner=Threads(2))
+    before = tree(tmp_path / "d")
+    close(tmp_path / "d")
+    assert tree(tmp_path / "d") == before, "closing again keeps what the pass made"
     for name in ("s1", "position", "landcover"):
         found, fresh = ((tmp_path / d / f"stats/{name}.json").read_bytes() for d in ("d", "by"))
         assert found == fresh
