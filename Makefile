@@ -22,7 +22,7 @@ PYTEST ?=
 # Only arguments that were given are handed on.
 BUILD_ARGS = --aoi '$(AOI)' --recipe '$(RECIPE)' --out '$(OUT)' $(if $(WORKERS),--workers $(WORKERS))
 
-.PHONY: help setup check lint test docs bench demo plan build verify constraints clean
+.PHONY: help setup check lint test coverage docs bench demo plan build verify constraints clean
 
 help:  ## Print this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,10 @@ lint: $(VENV)/.dev  ## The same without the tests.
 
 test: $(VENV)/.dev  ## Run the tests; narrow them with PYTEST="-k grid".
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(PYTEST)
+
+# Half as long again as the tests alone, so CI leaves it out.
+coverage: $(VENV)/.dev  ## Run the tests and show which lines and branches none of them reaches.
+	$(MAKE) test PYTEST='--cov=m3leo_prep --cov-branch --cov-report=term:skip-covered'
 
 docs: $(VENV)/.dev  ## Build the documentation into site/.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
