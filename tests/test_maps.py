@@ -6,7 +6,6 @@ import html
 import re
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -265,18 +264,6 @@ def test_a_notebook_with_ipyleaflet_gets_a_widget(
     assert shown.center == [pytest.approx((south + north) / 2), pytest.approx((west + east) / 2)]
     # The closest zoom at which 400 pixels still hold the height.
     assert (north - south) * 2**shown.zoom * 256 / 360 <= 400 or shown.zoom == 1
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no chromium on this machine: the page is not opened in a browser")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 class Tab:

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Mapping
 
 TIMEOUT_SECONDS = 60.0
-EVENTS = ("finished", "failed", "waiting", "interrupted")
 
 
 def notify(command: str, event: str, facts: Mapping[str, object]) -> str | None:
