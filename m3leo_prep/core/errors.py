@@ -6,6 +6,8 @@ PrepError                 1   a bug if raised bare
 ├── CredentialsError      3   log in first
 ├── SourceError           4   a provider or an input file
 │   ├── TransientError    4   may pass: retry
+│   │   └── TriedOut      4   may pass, but the source has tried for long enough: a hole that the next run fills
+│   │       └── RateLimited   the provider said "too often" each time
 │   ├── TooLarge          4   split the request
 │   ├── NoData            4   nothing there: a reason, not a failure
 │   ├── CorruptError      4   the file is damaged: a hole with reason CORRUPT
@@ -75,6 +77,14 @@ class SourceError(PrepError):
 
 class TransientError(SourceError):
     """May pass: worth a retry."""
+
+
+class TriedOut(TransientError):
+    """May pass, but the source has tried as often as makes sense: nobody repeats or splits it in this run."""
+
+
+class RateLimited(TriedOut):
+    """The provider refused each attempt as one too many; the chip gets reason RATE_LIMITED."""
 
 
 class TooLarge(SourceError):

@@ -70,6 +70,9 @@ class Variable:
     legend: tuple[LegendClass, ...] = ()
     attributes: Mapping[str, Any] = field(default_factory=dict)
     """Radiometric identity and whatever else a user must know; JSON values."""
+    kernel: str = ""
+    """Name of the warp method by which the source itself resamples to the lattice that it is asked for, where it does;
+    empty: it gives its own pixels, and they are warped here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +166,11 @@ class SourceInfo:
     """True where decoding re-reads large blocks (JP2): the plan then makes larger units."""
     is_static: bool = False
     """True if the source has no times at all."""
+    composites: bool = False
+    """True if the source composites: ``read`` is asked for all items of a slot at once and yields, by variable, the one
+    raster that they make together, on the GeoBox asked for or on one that divides its pixels."""
+    concurrent_reads: int = 1
+    """Reads of one unit worth having under way at once: more than 1 where a provider's answer is waited for."""
     licence: str = "unknown"
     citation: str = ""
     attributes: Mapping[str, Any] = field(default_factory=dict)

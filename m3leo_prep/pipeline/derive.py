@@ -36,7 +36,8 @@ class Derived:
     looks: dict[str, Look | None]
     """Per variable the composite, (band, y, x) over the whole window; None if nothing was there."""
     used: dict[str, tuple[Item, NDArray[np.bool_]]] = field(default_factory=dict)
-    """By id, each item that gave pixels, with (rows, columns) of the chips it gave pixels to."""
+    """By id, each item that gave pixels, with (rows, columns) of the chips it gave pixels to. Where the source composites,
+    each item is noted for all chips that got pixels."""
     damaged: list[str] = field(default_factory=list)
     """Messages of items that could not be read."""
     operations: dict[str, tuple[str, str]] = field(default_factory=dict)
@@ -87,11 +88,15 @@ def derive(
     margin = MARGIN if len(arrays) < len(layer.arrays) else 0
     if margin:
         geobox = geobox.pad(margin)
-    mosaics = {array.variable.name: Mosaic() for array in arrays if array.statistic in MOSAICS}
-    composites = {array.variable.name: Composite(array.statistic) for array in arrays if array.statistic not in MOSAICS}
-    for group, tiles in enumerate(_groups(items, layer)):
+    # A source that composites has applied the statistic: what it gives is laid as one tile.
+    composited = source.describe().composites
+    laid_only = {array.variable.name for array in arrays if composited or array.statistic in MOSAICS}
+    mosaics = {name: Mosaic() for name in sorted(laid_only)}
+    composites = {a.variable.name: Composite(a.statistic) for a in arrays if a.variable.name not in laid_only}
+    for group, tiles in enumerate([list(items)] if composited and items else _groups(items, layer)):
         passes = {name: Mosaic() for name in composites}
-        rasters = read_rasters(source, layer, tiles, geobox, slot, result, skip_damaged=skip_damaged)
+        together = [tiles] if composited else [[tile] for tile in tiles]
+        rasters = read_rasters(source, layer, together, geobox, slot, result, skip_damaged=skip_damaged)
         for array in arrays:
             name = array.variable.name
             joined = join([raster for raster in rasters if raster.variable == name])
@@ -105,7 +110,13 @@ def derive(
                 shown = (mosaics.get(name) or passes[name]).add(look, own=own)
                 if observe is not None:
                     observe(Laid(array, group, piece, _inner(look, margin), _within(shown, margin)))
-                _note_used(result, piece, shown, geobox, layer.size, margin)
+                if composited:
+                    chips = _any_per_chip(shown, layer.size, margin)
+                    for item in items:
+                        before = result.used.get(item.id, (item, chips))[1]
+                        result.used[item.id] = (item, chips | before)
+                else:
+                    _note_used(result, piece, shown, geobox, layer.size, margin)
         for name, mosaic in passes.items():
             laid = mosaic.result()
             if laid is not None:
@@ -175,19 +186,19 @@ def _groups(items: Sequence[Item], layer: Layer) -> Iterable[list[Item]]:
 def read_rasters(
     source: Source,
     layer: Layer,
-    tiles: Sequence[Item],
+    together: Sequence[Sequence[Item]],
     geobox: GeoBox,
     slot: Slot,
     result: Derived,
     *,
     skip_damaged: bool,
 ) -> list[Raster]:
-    """Return the rasters of some items; a damaged one is noted, or raised."""
+    """Return the rasters of some items, asked for group by group; a damaged one is noted, or raised."""
     rasters: list[Raster] = []
-    for item in tiles:
+    for items in together:
         try:
-            for raster in source.read([item], geobox, slot):
-                _check(source, layer, item, raster, geobox)
+            for raster in source.read(items, geobox, slot):
+                _check(source, layer, items, raster, geobox)
                 rasters.append(raster)
         except NoData:
             continue  # nothing there: a reason, not a failure
@@ -222,19 +233,19 @@ def crs_name(geobox: GeoBox) -> str:
     return f"EPSG:{crs.epsg}" if crs.epsg else str(crs.proj.name)
 
 
-def _check(source: Source, layer: Layer, item: Item, raster: Raster, geobox: GeoBox) -> None:
+def _check(source: Source, layer: Layer, items: Sequence[Item], raster: Raster, geobox: GeoBox) -> None:
     """Raise ConfigError if a source gives what it did not describe, or what would spoil pixels.
 
     Place and numbers of our own sources' rasters are checked by their tests, those of others here, each time.
     """
     described = (array.variable for array in layer.arrays if not is_computed(array))
-    fault = content_fault(raster, described, {item.id})
+    fault = content_fault(raster, described, {item.id for item in items})
     name = ""
     if isinstance(source, Guarded):
         name = f" '{source.name}'"
         fault = fault or place_fault(raster, geobox) or number_fault(raster)
     if fault is not None:
-        where = f"layer {layer.name}, item {item.id}"
+        where = f"layer {layer.name}, item {items[0].id}"
         raise ConfigError(f"source{name} gave {fault.seen}", where=where, hint=fault.change)
 
 

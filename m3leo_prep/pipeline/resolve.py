@@ -17,6 +17,7 @@ from m3leo_prep.core.raster import Kind, Slot, SourceInfo, Variable
 from m3leo_prep.core.recipe import EncodingModel, LayerModel
 from m3leo_prep.core.slots import parse_slots
 from m3leo_prep.pipeline.origins import Objects, spec_of
+from m3leo_prep.ports.registry import option_names, source_class, source_names
 
 METRES = frozenset({"m", "metre", "metres", "meter", "meters"})
 COMPANIONS = frozenset(
@@ -28,8 +29,18 @@ CODES = frozenset({Kind.CLASSES, Kind.BITS})
 
 
 def source_spec(model: LayerModel, base: Path, sources: Objects | None = None) -> SourceSpec:
-    """Return how a layer's source is made; ``sources`` are those given as objects."""
-    return spec_of(model.source, model.options, base, sources or {})
+    """Return how a layer's source is made; ``sources`` are those given as objects.
+
+    A source that applies the statistic itself takes it as an option.
+    """
+    options = model.options
+    if model.statistic is not None and _takes_statistic(model.source):
+        options["statistic"] = model.statistic
+    return spec_of(model.source, options, base, sources or {})
+
+
+def _takes_statistic(source: str) -> bool:
+    return source in source_names() and "statistic" in option_names(source_class(source))
 
 
 def resolve_layer(
@@ -98,7 +109,17 @@ def _resolve_array(
         # first must be the same for both.
         order = model.statistic if model.statistic in defaults.ONE_ITEM else None
         model = model.model_copy(update={"resampling": None, "statistic": order, "encoding": None})
-    method = model.resampling or defaults.default_method(variable.kind, info.pitch, pitch)
+    if variable.kernel and model.resampling:
+        raise ConfigError(
+            f"'{variable.name}' is resampled where it comes from, by {variable.kernel}",
+            where=where,
+            hint="say `kernel:`, an option of its source, instead of `resampling:`",
+        )
+    # Where the source resamples to the lattice, its kernel is what was done; else, and where a finer lattice is left to
+    # be made coarser, it is done here.
+    ready = variable.kernel and not (info.pitch and pitch / info.pitch >= defaults.COARSENING)
+    method = model.resampling or (variable.kernel if ready else "")
+    method = method or defaults.default_method(variable.kind, info.pitch, pitch)
     if variable.kind is Kind.UNCERTAINTY:
         defaults.check_correlation(variable, where=where)
         method = defaults.QUADRATURE.get(method, method)

@@ -272,6 +272,7 @@ def _array_document(array: Array) -> dict[str, Any]:
             "long_name": variable.long_name,
             "legend": [[c.code, c.name, c.color] for c in variable.legend],
             "attributes": dict(variable.attributes),
+            **({"kernel": variable.kernel} if variable.kernel else {}),
         },
         "encoding": {
             "dtype": encoding.dtype,

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from m3leo_prep.core.encoding import encode
-from m3leo_prep.core.errors import CorruptError, StoreError, TooLarge, TransientError
+from m3leo_prep.core.errors import CorruptError, RateLimited, StoreError, TooLarge, TransientError, TriedOut
 from m3leo_prep.core.layer import Array
 from m3leo_prep.core.raster import Item
 from m3leo_prep.core.reasons import RETRYABLE, Reason
@@ -33,6 +39,21 @@ ATTEMPTS = 3
 PAUSE_SECONDS = 1.0
 """Before the second attempt; doubled before each further one."""
 ChunkKey = tuple[int, ...]
+Made = Callable[[], Derived]
+"""Gives the pixels of a job, or raises what went wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is derived at once: a window, or a part of one, in one slot."""
+
+    number: int
+    """Of the window; its slots come one after the other."""
+    window: Window
+    slot_index: int
+    items: list[Item]
+    need: int
+    """Bytes of working memory, estimated."""
 
 
 class UnitBuilder:
@@ -44,6 +65,7 @@ class UnitBuilder:
         self._work_bytes = work_bytes
         self._layer = task.plan.layer
         self._source = open_source(task.plan.source)
+        self._composites = self._source.describe().composites
         self._codecs = {a.variable.name: ChunkCodec(a.encoding.dtype) for a in self._layer.arrays}
         self._chunks: dict[str, dict[ChunkKey, bytes]] = {a.variable.name: {} for a in self._layer.arrays}
         self._rows = UnitRows.empty(self._layer, len(task.cells), len(task.slots))
@@ -55,9 +77,9 @@ class UnitBuilder:
         wanted = ~self._copy_unchanged()
         todo = np.flatnonzero(wanted.any(axis=1))
         if len(todo):
-            for window in cut(self._task.cells[todo], todo):
-                for slot_index in range(len(self._task.slots)):
-                    self._fill_wanted(window, slot_index, wanted[window.index, slot_index])
+            for _, of_window in groupby(self._derived(self._jobs(todo, wanted)), key=lambda pair: pair[0].number):
+                for job, made in of_window:
+                    self._take(job.window, job.slot_index, made)
                 self._flush_series()
         shards = tuple(self._write(array) for array in self._layer.arrays)
         rows = self._rows
@@ -83,24 +105,71 @@ class UnitBuilder:
 
     # -- windows ---------------------------------------------------------------------------------------------------
 
-    def _fill_wanted(self, window: Window, slot_index: int, wanted: NDArray[np.bool_]) -> None:
-        """Derive those chips of a window that are not copied in this slot."""
-        if wanted.all():
-            self._fill(window, slot_index)
-        elif wanted.any():
-            for part in cut(window.cells[wanted], window.index[wanted]):
-                self._fill(part, slot_index)
+    def _jobs(self, todo: NDArray[np.int64], wanted: NDArray[np.bool_]) -> Iterator[Job]:
+        """Yield what is derived at once, window by window: parts of it where chips are copied, or memory asks for it.
 
-    def _fill(self, window: Window, slot_index: int) -> None:
-        """Derive a window, cut smaller where memory, a limit or a damaged item asks for it."""
+        Args:
+            todo: rows of the unit that are made, not all copied.
+            wanted: (chip, slot), True where it is made.
+        """
+        for number, window in enumerate(cut(self._task.cells[todo], todo)):
+            for slot_index in range(len(self._task.slots)):
+                here = wanted[window.index, slot_index]
+                if here.any():
+                    parts = [window] if here.all() else cut(window.cells[here], window.index[here])
+                    for part in parts:
+                        yield from self._within_memory(number, part, slot_index)
+
+    def _within_memory(self, number: int, window: Window, slot_index: int) -> Iterator[Job]:
         items = self._reaching(window, slot_index)
-        if len(window) > 1 and self._bytes(window, items) > self._work_bytes:
-            return self._fill_parts(window, slot_index)
+        need = self._bytes(window, items)
+        if len(window) > 1 and need > self._work_bytes:
+            for part in window.split():
+                yield from self._within_memory(number, part, slot_index)
+        else:
+            yield Job(number, window, slot_index, items, need)
+
+    def _derived(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Made]]:
+        """Yield each job with its result, in order.
+
+        Where the source says that it pays, several are derived at once, as far ahead as the working memory reaches.
+        """
+        n = self._source.describe().concurrent_reads
+        if n == 1:
+            for job in jobs:
+                yield job, partial(self._make, job)
+            return
+        pool = ThreadPoolExecutor(n, thread_name_prefix="read")
         try:
-            derived = self._attempt(window, items, slot_index, skip_damaged=len(window) == 1)
+            waiting: deque[tuple[Job, Future[Derived]]] = deque()
+            for job in jobs:
+                while waiting and (
+                    len(waiting) >= n or job.need + sum(other.need for other, _ in waiting) > self._work_bytes
+                ):
+                    done, future = waiting.popleft()
+                    yield done, future.result
+                waiting.append((job, pool.submit(self._make, job)))
+            for done, future in waiting:
+                yield done, future.result
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _make(self, job: Job) -> Derived:
+        return self._attempt(job.window, job.items, job.slot_index, skip_damaged=len(job.window) == 1)
+
+    def _take(self, window: Window, slot_index: int, made: Made) -> None:
+        """Take in the pixels of a window; it is cut smaller where a limit or a damaged item asks for it."""
+        try:
+            derived = made()
+        except TriedOut as error:
+            reason = Reason.RATE_LIMITED if isinstance(error, RateLimited) else Reason.PROVIDER_ERROR
+            return self._hole(window, slot_index, reason, error)
         except (CorruptError, TooLarge, TransientError) as error:
             if len(window) > 1:
-                return self._fill_parts(window, slot_index)
+                for part in window.split():
+                    job = Job(0, part, slot_index, self._reaching(part, slot_index), 0)
+                    self._take(part, slot_index, partial(self._make, job))
+                return None
             if isinstance(error, TransientError):
                 return self._hole(window, slot_index, Reason.PROVIDER_ERROR, error)
             raise
@@ -109,17 +178,15 @@ class UnitBuilder:
             self._keep(derived, chip, slot_index, down, right)
         return None
 
-    def _fill_parts(self, window: Window, slot_index: int) -> None:
-        for part in window.split():
-            self._fill(part, slot_index)
-
     def _attempt(self, window: Window, items: list[Item], slot_index: int, *, skip_damaged: bool) -> Derived:
         geobox = window.geobox(self._layer.pitch)
         slot = self._task.slots[slot_index]
         for attempt in range(1, ATTEMPTS):
             try:
                 return derive(self._source, self._layer, items, geobox, slot, skip_damaged=skip_damaged)
-            except TransientError:
+            except TransientError as error:
+                if isinstance(error, TriedOut):
+                    raise
                 time.sleep(PAUSE_SECONDS * 2 ** (attempt - 1))
         return derive(self._source, self._layer, items, geobox, slot, skip_damaged=skip_damaged)
 
@@ -201,6 +268,10 @@ class UnitBuilder:
 
     def _note_items(self, derived: Derived, chip: int, slot_index: int, down: int, right: int) -> None:
         used = [item for item, chips in derived.used.values() if chips[down, right]]
+        if self._composites:
+            # Their source only gives the sum: what may reach the chip is taken for what made it.
+            reach = {self._task.items[rank].id for rank in self._task.reaching[chip][slot_index]}
+            used = [item for item in used if item.id in reach]
         rows = self._rows
         rows.used[chip][slot_index] = [item.id for item in used]
         rows.operations |= dict(derived.operations[item.id] for item in used if item.id in derived.operations)

@@ -38,8 +38,14 @@ class Source(Protocol):
         where those are coarser) beyond ``geobox`` wherever the item has data, so that kernels see their whole
         neighbourhood and no pixel depends on how the work is cut. An item without data there yields nothing.
 
+        A source that composites (``SourceInfo.composites``) is asked for all items of the slot that may reach
+        ``geobox``, and yields one raster for each variable: what they make together, with the first of the items. It
+        has resampled already where the variable names a ``kernel``, and needs no margin then.
+
         Raises:
             TransientError: worth another try.
+            TriedOut, RateLimited: not worth another try in this run.
+            TooLarge: may work for a smaller ``geobox``.
             CorruptError: this item is damaged.
         """
         ...

@@ -18,6 +18,8 @@ CODES = {
     "CredentialsError": 3,
     "SourceError": 4,
     "TransientError": 4,
+    "TriedOut": 4,
+    "RateLimited": 4,
     "TooLarge": 4,
     "NoData": 4,
     "CorruptError": 4,

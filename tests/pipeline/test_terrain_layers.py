@@ -154,13 +154,13 @@ def test_windows_cut_smaller_give_the_same_bytes(base: Path, monkeypatch: pytest
     whole = planned(base, WIDER, ground="rough")
     build(whole, base / "large", runner=Threads(2))
     windows = []
-    fill = UnitBuilder._fill
+    make = UnitBuilder._make
 
-    def watched(self: UnitBuilder, window, slot):  # type: ignore[no-untyped-def]
-        windows.append(len(window))
-        return fill(self, window, slot)
+    def watched(self: UnitBuilder, job):  # type: ignore[no-untyped-def]
+        windows.append(len(job.window))
+        return make(self, job)
 
-    monkeypatch.setattr(UnitBuilder, "_fill", watched)
+    monkeypatch.setattr(UnitBuilder, "_make", watched)
     monkeypatch.setattr(UnitBuilder, "_bytes", lambda *_: 2**40)
     build(whole, base / "small", runner=Threads(1))
     assert 1 in windows

@@ -21,7 +21,7 @@ from shapely.geometry.base import BaseGeometry
 
 from m3leo_prep.core.authalic import SEMI_MAJOR_KM, plane
 from m3leo_prep.core.defaults import is_computed
-from m3leo_prep.core.errors import TooLarge, TransientError
+from m3leo_prep.core.errors import TooLarge, TransientError, TriedOut
 from m3leo_prep.core.grid import Grid
 from m3leo_prep.core.layer import Array, Layer
 from m3leo_prep.core.plan import LayerPlan
@@ -139,9 +139,9 @@ def _read(layer: Layer, source: Source, items: Sequence[Item], geobox: GeoBox, s
     for attempt in range(ATTEMPTS):
         try:
             # What of an item is damaged is missing here as it is in chips; the valid share tells.
-            return read_rasters(source, layer, items, geobox, slot, Derived({}), skip_damaged=True)
-        except TransientError:
-            if attempt == ATTEMPTS - 1:
+            return read_rasters(source, layer, [[item] for item in items], geobox, slot, Derived({}), skip_damaged=True)
+        except TransientError as error:
+            if isinstance(error, TriedOut) or attempt == ATTEMPTS - 1:
                 raise
             time.sleep(PAUSE_SECONDS * 2**attempt)
         except TooLarge:

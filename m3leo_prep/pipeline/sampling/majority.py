@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m3leo_prep.core.encoding import encode
-from m3leo_prep.core.errors import CorruptError, TooLarge, TransientError
+from m3leo_prep.core.errors import CorruptError, TooLarge, TransientError, TriedOut
 from m3leo_prep.core.grid import Cells, owned_mask
 from m3leo_prep.core.plan import LayerPlan, Unit
 from m3leo_prep.core.raster import Kind
@@ -90,8 +90,8 @@ class Majority:
         for attempt in range(ATTEMPTS):
             try:
                 derived = derive(source, layer, items, box, task.slots[0], skip_damaged=len(window) == 1)
-            except TransientError:
-                if attempt == ATTEMPTS - 1:
+            except TransientError as error:
+                if isinstance(error, TriedOut) or attempt == ATTEMPTS - 1:
                     raise
                 time.sleep(PAUSE_SECONDS * 2**attempt)
             else:
