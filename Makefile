@@ -22,7 +22,7 @@ PYTEST ?=
 # Only arguments that were given are handed on.
 BUILD_ARGS = --aoi '$(AOI)' --recipe '$(RECIPE)' --out '$(OUT)' $(if $(WORKERS),--workers $(WORKERS))
 
-.PHONY: help setup check lint test coverage docs bench demo plan build verify constraints clean
+.PHONY: help setup check lint test coverage docs bench live-gee demo plan build verify constraints clean
 
 help:  ## Print this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ bench: $(VENV)/.dev  ## Run the benchmarks; one JSON line per case, kept in benc
 	  name=$$(basename $$script .py); echo "== $$name"; \
 	  $(BIN)/python $$script | tee benchmarks/results/$${name#bench_}.local.json; \
 	done
+
+live-gee: $(VENV)/.dev  ## Ask the real Earth Engine, with your account, what no stand-in can show; prints a report.
+	@$(BIN)/python scripts/live_gee.py
 
 demo: $(VENV)/.build  ## Build and verify a small synthetic dataset: no account, no downloads.
 	$(BIN)/m3leo-prep build --aoi demo --recipe demo --out out/demo --yes

@@ -71,6 +71,7 @@ def build(
     workers: int | None = None,
     layers: list[str] | None = None,
     runner: Runner | None = None,
+    budget: Mapping[str, float] | None = None,
 ) -> Dataset:
     """Build what is not done yet, close the dataset, and return it.
 
@@ -80,14 +81,23 @@ def build(
         workers: threads (default: one per core, as far as memory goes).
         layers: build only these now.
         runner: how units are run instead of in threads: ``Processes`` or ``Dask`` of ``m3leo_prep.runners``.
+        budget: what this run may take from providers: ``requests``, ``gigabytes``, or a provider's own unit such as
+            ``eecu-hours``. It does not begin if more is projected, and stops (``QuotaReached``) before it takes more.
 
     Raises:
         PrepError: see the error tree in ``m3leo_prep.core.errors``.
     """
     from m3leo_prep.pipeline.build import build as run
+    from m3leo_prep.pipeline.costing.budget import Budget
     from m3leo_prep.pipeline.resources import default_workers
     from m3leo_prep.reader.dataset import Dataset
     from m3leo_prep.runners.threads import Threads
 
-    run(plan, Path(out), runner=runner or Threads(workers or default_workers()), layers=layers)
+    run(
+        plan,
+        Path(out),
+        runner=runner or Threads(workers or default_workers()),
+        layers=layers,
+        budget=None if budget is None else Budget(budget),
+    )
     return Dataset(Path(out))

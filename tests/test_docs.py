@@ -3,9 +3,9 @@
 A page is run from top to bottom in an empty folder. ``python`` blocks of a page share their names; ``shell`` blocks,
 and the lines after ``$`` in ``console`` blocks, see the installed ``m3leo-prep``; where they say nothing else, its
 commands run in this process, which saves three seconds of imports each. A block with ``title="x.yaml"`` is
-written to that file. ``yaml`` blocks that are whole recipes must parse. Two HTML comments steer this:
-``<!-- not run: reason -->`` before a block, and ``<!-- starts with: out/demo -->`` anywhere, for a page that goes on
-from the demo dataset.
+written to that file. ``yaml`` blocks that are whole recipes must parse. HTML comments steer this:
+``<!-- not run: reason -->`` before a block; ``<!-- starts with: out/demo -->`` anywhere, for a page that goes on
+from the demo dataset; ``<!-- with: earth-engine -->`` anywhere, for a page whose reader has the stand-in running.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
@@ -154,8 +155,24 @@ def test_page_runs(page: str, request: pytest.FixtureRequest, tmp_path: Path, mo
         shutil.copytree(request.getfixturevalue("demo"), tmp_path / DEMO)
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__name__": "__docs__"}
-    for block in blocks(text):
-        run_block(block, page, tmp_path, names)
+    with earth_engine(monkeypatch) if "<!-- with: earth-engine -->" in text else nullcontext():
+        for block in blocks(text):
+            run_block(block, page, tmp_path, names)
+
+
+@contextmanager
+def earth_engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have the stand-in of Earth Engine run, and commands find it."""
+    from m3leo_prep.sources.gee.service.session import reset
+    from m3leo_prep.testing.earth_engine.holdings.synthetic import SyntheticArchive
+    from m3leo_prep.testing.earth_engine.serving.server import StandIn
+
+    with StandIn(SyntheticArchive()) as server:
+        monkeypatch.setenv("M3LEO_PREP_EE_URL", server.url)
+        monkeypatch.setenv("M3LEO_PREP_EE_PROJECT", "stand-in")
+        reset()
+        yield
+        reset()
 
 
 PAGE = """

@@ -5,17 +5,21 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from m3leo_prep.cli.costing import costs_document, print_costs, short_source
 from m3leo_prep.cli.render import ERR, print_json, print_table, progress, size
 from m3leo_prep.cli.splitting import print_splits, splits_document, splits_in_words
 from m3leo_prep.cli.watching import Following, Notifier, Units, stoppable
 from m3leo_prep.core.errors import EXIT_INCOMPLETE, ConfigError
+from m3leo_prep.core.layer import Array
 from m3leo_prep.core.plan import Plan
 from m3leo_prep.core.recipe import Recipe
 from m3leo_prep.core.sample import Sample
@@ -26,8 +30,11 @@ from m3leo_prep.pipeline.parts import Part, share
 from m3leo_prep.pipeline.plan import make_plan
 from m3leo_prep.pipeline.recipes import load_recipe, recipe_names
 from m3leo_prep.pipeline.state import DatasetFolder
-from m3leo_prep.pipeline.todo import Forecast
+from m3leo_prep.pipeline.todo import Forecast, Todo
 from m3leo_prep.ports.runner import Runner
+
+if TYPE_CHECKING:
+    from m3leo_prep.pipeline.costing.projection import LayerCost
 
 ASK_ABOVE = 10 * 10**9
 """A build that may write more bytes than this asks first."""
@@ -45,10 +52,14 @@ def run_plan(
     by: str | None,
     seed: int | None,
     skip_buffer: bool,
+    measure: int,
     yes: bool,
     as_json: bool,
 ) -> None:
     """Print the plan of a build."""
+    from m3leo_prep.pipeline.costing.projection import check_layers, costs
+    from m3leo_prep.pipeline.unit import WORK_BYTES
+
     chosen, base = _recipe(recipe)
     _check_layers(chosen, layers)
     drawn = _sample(sample, by, seed)
@@ -62,8 +73,10 @@ def run_plan(
             only=layers,
             say=_say,
         )
+        rows = costs(plan, work_bytes=WORK_BYTES, measure=measure, say=_say)
+    check_layers(rows, measure)
     _warn(plan)
-    _show(plan, as_json=as_json)
+    _show(plan, rows, as_json=as_json)
 
 
 def run_build(
@@ -82,6 +95,7 @@ def run_build(
     seed: int | None,
     skip_buffer: bool,
     on_quota: str,
+    budget: list[str],
     notify: str | None,
     refresh: bool,
     dry_run: bool,
@@ -90,12 +104,14 @@ def run_build(
 ) -> int:
     """Build a dataset and check it; return the exit code."""
     from m3leo_prep.pipeline.build import build, check_same_dataset, freeze_for_parts
+    from m3leo_prep.pipeline.costing.budget import Budget
     from m3leo_prep.pipeline.resources import default_workers, parse_bytes, work_bytes
     from m3leo_prep.store.lock import planning
 
     limit = None if memory is None else parse_bytes(memory)
     owned = None if part is None else Part.parse(part)
     waits = _on_quota(on_quota)
+    allowed = Budget.parse(budget) if budget else None
     chosen, base = _recipe(recipe)
     area = load_area(aoi, yes=yes)
     path = Path(out or f"{re.sub(r'[^A-Za-z0-9.-]+', '_', area.name)}-{chosen.name}")
@@ -120,16 +136,22 @@ def run_build(
                 say=_say,
             )
             _warn(plan)
+            look = partial(_outlook, plan, folder, layers, owned, work_bytes(limit, n_workers))
             if previous is not None:
                 check_same_dataset(previous, plan, path)
                 _tell_continued(previous, plan)
             if not dry_run:
                 _tell_splits(plan)
-                _ask(plan, path, named=out is not None, yes=yes)
+                _ask(plan, path, lambda: look()[1], named=out is not None, yes=yes)
                 if owned:
                     freeze_for_parts(folder, plan)
         if dry_run:
-            _show(plan, as_json=as_json, forecasts=_forecasts(plan, folder, layers, owned) if previous else ())
+            with _quiet():
+                todo, rows = look()
+            if allowed is not None:
+                allowed.check_names(rows)
+                allowed.check(rows)
+            _show(plan, rows, as_json=as_json, forecasts=todo.forecasts if previous else ())
             return 0
         units = share(plan, frozenset(layers or chosen.layers), owned)
         totals = dict(Counter(unit.layer for unit in units))
@@ -144,6 +166,7 @@ def run_build(
                     part=owned,
                     on_quota=waits,
                     work_bytes=work_bytes(limit, n_workers),
+                    budget=allowed,
                     watch=watch,
                 )
         made: dict[str, Any] = {"part": part} | _figures(result, len(plan.cells))
@@ -222,12 +245,16 @@ def _on_quota(text: str) -> OnQuota:
     raise ConfigError(f"--on-quota is wait or stop, not '{text}'", hint=near(text, ("wait", "stop")))
 
 
-def _forecasts(plan: Plan, folder: DatasetFolder, layers: list[str] | None, part: Part | None) -> tuple[Forecast, ...]:
-    """Return what a build would do; nothing is written."""
+def _outlook(
+    plan: Plan, folder: DatasetFolder, layers: list[str] | None, part: Part | None, memory: int
+) -> tuple[Todo, tuple[LayerCost, ...]]:
+    """Return what a build would do, and what that takes from providers; nothing is written."""
+    from m3leo_prep.pipeline.costing.projection import costs
     from m3leo_prep.pipeline.todo import find_todo
 
     chosen = frozenset(layers or plan.recipe.layers)
-    return find_todo(plan, share(plan, chosen, part), folder.ledger.records(), folder.blobs).forecasts
+    todo = find_todo(plan, share(plan, chosen, part), folder.ledger.records(), folder.blobs)
+    return todo, costs(plan, todo.tasks, layers=chosen, blobs=folder.blobs, work_bytes=memory)
 
 
 def _recipe(name: str | None) -> tuple[Recipe, Path]:
@@ -274,28 +301,28 @@ def _warn(plan: Plan) -> None:
         ERR.print(f"warning: {warning}", soft_wrap=True)
 
 
-def _show(plan: Plan, *, as_json: bool, forecasts: tuple[Forecast, ...] = ()) -> None:
+def _show(plan: Plan, rows: Sequence[LayerCost], *, as_json: bool, forecasts: tuple[Forecast, ...] = ()) -> None:
     estimate = plan.estimate()
     if as_json:
         figures = {"raw_bytes": estimate.raw_bytes, "files": estimate.files, "area": plan.area.name}
         figures |= {"splits": splits_document(plan), "skip_buffer": plan.skip_buffer}
+        figures |= {"costs": costs_document(rows), "warnings": list(plan.warnings)}
         print_json(asdict(estimate) | figures | {"changes": [asdict(forecast) for forecast in forecasts]})
         return
     for forecast in forecasts:
         ERR.print(str(forecast), soft_wrap=True)
-    rows = []
+    table = []
     for row, layer in zip(estimate.layers, plan.layers, strict=True):
         arrays = layer.layer.arrays
-        rows.append(
+        table.append(
             (
                 row.layer,
-                layer.source.name,
+                short_source(layer.source.name),
                 row.items,
                 row.slots,
                 sum(array.n_bands for array in arrays),
                 f"{layer.layer.pitch:g} m",
-                "/".join(dict.fromkeys(array.method for array in arrays)),
-                "/".join(dict.fromkeys(array.statistic for array in arrays)),
+                ", ".join("/".join(dict.fromkeys(said)) for said in _ways(arrays)),
                 size(row.raw_bytes),
                 row.files,
             )
@@ -303,10 +330,16 @@ def _show(plan: Plan, *, as_json: bool, forecasts: tuple[Forecast, ...] = ()) ->
     print_table(
         f"{plan.recipe.name} over {plan.area.name}: {estimate.chips:,} chips, {size(estimate.raw_bytes)} before "
         f"compression, {estimate.files:,} shards",
-        ("layer", "source", "items", "slots", "bands", "pixel", "kernel", "statistic", "raw", "shards"),
-        rows,
+        ("layer", "source", "items", "slots", "bands", "pixel", "kernel, statistic", "raw", "shards"),
+        table,
     )
+    print_costs(rows)
     print_splits(plan)
+
+
+def _ways(arrays: Sequence[Array]) -> tuple[list[str], list[str]]:
+    """Return the kernels and the statistics of a layer's arrays."""
+    return [array.method for array in arrays], [str(array.statistic) for array in arrays]
 
 
 def _tell_splits(plan: Plan) -> None:
@@ -328,7 +361,7 @@ def _tell_continued(previous: Plan, plan: Plan) -> None:
             ERR.print(f"layer {layer.layer.name}: items went from {len(old.items):,} to {len(layer.items):,}")
 
 
-def _ask(plan: Plan, path: Path, *, named: bool, yes: bool) -> None:
+def _ask(plan: Plan, path: Path, rows: Callable[[], Sequence[LayerCost]], *, named: bool, yes: bool) -> None:
     """Show the plan and ask, where the folder was not named or much would be written.
 
     Raises:
@@ -339,7 +372,9 @@ def _ask(plan: Plan, path: Path, *, named: bool, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise ConfigError(f"this would write up to {size(estimate.raw_bytes)} to {path}", hint="say --yes to go on")
-    _show(plan, as_json=False)
+    with _quiet():
+        found = rows()
+    _show(plan, found, as_json=False)
     typer.confirm(f"Build it in {path}?", abort=True, err=True)
 
 

@@ -58,7 +58,7 @@ def run_doctor(recipe: str | None, *, as_json: bool) -> int:
 def _step(failed: list[Finding], recipe: str | None) -> str:
     """Return the one command to type next."""
     again = f"m3leo-prep doctor --recipe {recipe}" if recipe else "m3leo-prep doctor"
-    commands = [finding.next for finding in failed if finding.next.startswith(("m3leo-prep ", "pip "))]
+    commands = [finding.next for finding in failed if finding.next.startswith(("m3leo-prep ", "pip ", "earthengine "))]
     if failed:
         return commands[0] if commands else f"mend what failed, then: {again}"
     if recipe is None:

@@ -9,7 +9,15 @@ from m3leo_prep.cli.lines import fact, line, say, share
 from m3leo_prep.cli.render import ERR, print_json
 
 if TYPE_CHECKING:
-    from m3leo_prep.pipeline.explain.explanation import Explanation, Neighbour, Origin, PixelBand, Scene, SlotState
+    from m3leo_prep.pipeline.explain.explanation import (
+        Explanation,
+        Neighbour,
+        Origin,
+        PixelBand,
+        Scene,
+        SlotState,
+        UsedItem,
+    )
 
 GRID_COLUMNS = 4
 """Neighbours that fit side by side into 80 columns."""
@@ -88,9 +96,13 @@ def _slot(state: SlotState) -> None:
         text = "; ".join([f"{band.reason}: {band.why}", *more])
         say(f"{name:<{widest}}  {share(band.valid_share):>6} valid  {text}", 2)
     for item in state.items:
-        when = "" if item.time is None else f"{item.time[:19].replace('T', ' ')}  "
-        parts = [item.id, item.orbit, f"version\u00a0{item.version}" if item.version else ""]
-        say(f"from {when}{', '.join(part for part in parts if part)}", 2)
+        say(f"from {_used(item)}", 2)
+
+
+def _used(item: UsedItem) -> str:
+    when = "" if item.time is None else f"{item.time[:19].replace('T', ' ')}  "
+    parts = [item.id, item.orbit, f"version\u00a0{item.version}" if item.version else ""]
+    return f"{when}{', '.join(part for part in parts if part)}"
 
 
 def _band(band: PixelBand) -> None:
@@ -106,7 +118,13 @@ def _band(band: PixelBand) -> None:
         say(band.origin.steps, 2)
     for message in band.origin.damaged:
         say(f"damaged: {message}", 2)
+    _composited(band.origin.composited)
     for scene in band.origin.scenes:
+        if band.origin.composited:
+            say("what the source made of them", 2)
+        else:
+            when = "" if scene.time is None else f"  {scene.time[:19].replace('T', ' ')}"
+            say(f"{' + '.join(scene.items)}{when}  {scene.orbit}".rstrip(), 2)
         _scene(scene)
     if band.origin.elsewhere:
         say(f"{band.origin.elsewhere:,} more of the slot's items do not reach this pixel", 2)
@@ -124,9 +142,19 @@ def _complaint(band: PixelBand, origin: Origin) -> str:
     return "the weights and values shown do not add up to it; please report this as a bug"
 
 
+def _composited(items: Sequence[UsedItem]) -> None:
+    """Print what a source that composites was given."""
+    if not items:
+        return
+    scenes = "scene that reaches" if len(items) == 1 else "scenes that reach"
+    say(f"composited by the source, of {len(items)} {scenes} this chip:", 2)
+    for item in items[:LISTED]:
+        say(_used(item), 4)
+    if len(items) > LISTED:
+        say(f"and {len(items) - LISTED:,} more (all with --json)", 4)
+
+
 def _scene(scene: Scene) -> None:
-    when = "" if scene.time is None else f"  {scene.time[:19].replace('T', ' ')}"
-    say(f"{' + '.join(scene.items)}{when}  {scene.orbit}".rstrip(), 2)
     if scene.state == "not observed":
         say(f"gives nothing: {scene.why}", 4)
         return

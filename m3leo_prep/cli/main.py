@@ -52,6 +52,10 @@ SkipBuffer = Annotated[bool, typer.Option("--skip-buffer", help="Leave out chips
 PolicyName = Annotated[
     str | None, typer.Option("--policy", metavar="NAME", help="An added split policy. Default: the recipe's own.")
 ]
+Budgets = Annotated[
+    list[str] | None,
+    typer.Option("--budget", metavar="NAME=NUMBER", help="Take no more: eecu-hours=100, requests=N, gigabytes=N."),
+]
 SampleSeed = Annotated[int | None, typer.Option("--seed", help="Of the sample. Default: 0.")]
 
 
@@ -91,6 +95,7 @@ def build(
         str,
         typer.Option(help="Where a provider allows no more for now: wait or stop.", autocompletion=completing.on_quota),
     ] = "stop",
+    budget: Budgets = None,
     notify: Annotated[
         str | None, typer.Option(metavar="CMD", help="Shell command to run when it ends or waits.")
     ] = None,
@@ -120,6 +125,7 @@ def build(
         seed=seed,
         skip_buffer=skip_buffer,
         on_quota=on_quota,
+        budget=budget or [],
         notify=notify,
         refresh=refresh,
         dry_run=dry_run,
@@ -138,6 +144,9 @@ def plan(
     by: SampleBy = None,
     seed: SampleSeed = None,
     skip_buffer: SkipBuffer = False,
+    measure: Annotated[
+        int, typer.Option("--measure", metavar="N", min=0, help="Read N windows of each layer to see what they cost.")
+    ] = 0,
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
@@ -155,6 +164,7 @@ def plan(
         by=by,
         seed=seed,
         skip_buffer=skip_buffer,
+        measure=measure,
         yes=yes,
         as_json=as_json,
     )

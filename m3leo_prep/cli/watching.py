@@ -93,6 +93,10 @@ class Following(Units):
         """Move the layer's bar."""
         self._bar.step(unit.layer, skipped=record is None, unit_id=unit.id)
 
+    def says(self, line: str) -> None:
+        """Print a line."""
+        ERR.print(line, style="dim")
+
     def warns(self, line: str) -> None:
         """Print a line."""
         ERR.print(f"warning: {line}", soft_wrap=True)

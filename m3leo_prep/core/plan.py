@@ -21,8 +21,9 @@ from m3leo_prep.core.recipe import Recipe
 from m3leo_prep.core.sample import Sample
 from m3leo_prep.core.splits.policy import Regions, SplitPolicy
 
-NOT_IN_DIGEST = frozenset({"path", "geoid"})
-"""Source options that say where files are, not what is in them: items carry their own id and version."""
+NOT_IN_DIGEST = frozenset({"path", "geoid", "script"})
+"""Source options that say where files are, not what is in them: items carry their own id and version, and the version
+of a source with a ``script`` holds its code."""
 
 
 def digest_of(value: Any) -> str:
@@ -40,7 +41,8 @@ class SourceSpec:
     base: str = ""
     """Folder that relative paths and ``./my_source.py`` start from."""
     code: str = field(default="", compare=False)
-    """SHA-256 of ``my_source.py``, so that every worker runs the same; in no digest: its ``version`` is."""
+    """SHA-256 of ``my_source.py``, or of the ``script`` among the options, so that every worker runs the same; in no
+    digest: the source's ``version`` is."""
     made_from: str = ""
     """Class of the object that was given for it, which a digest names it by; empty for a source found by name."""
     instance: Any = field(default=None, compare=False, repr=False)

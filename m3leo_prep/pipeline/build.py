@@ -26,6 +26,7 @@ from m3leo_prep.core.errors import (
 from m3leo_prep.core.plan import Plan, Unit
 from m3leo_prep.core.reasons import Reason
 from m3leo_prep.core.text import near
+from m3leo_prep.pipeline.costing.budget import Budget, BudgetReached, Meter, admit
 from m3leo_prep.pipeline.finalize import finalize
 from m3leo_prep.pipeline.follow.events import RunLog
 from m3leo_prep.pipeline.follow.watch import Watch
@@ -157,6 +158,7 @@ def build(
     part: Part | None = None,
     on_quota: OnQuota = "stop",
     work_bytes: int = WORK_BYTES,
+    budget: Budget | None = None,
     watch: Watch | None = None,
 ) -> BuildResult:
     """Build what is not done yet and, unless it is only a part, close the dataset.
@@ -169,12 +171,14 @@ def build(
         part: build only the units this part owns; ``close`` then closes the dataset.
         on_quota: where a provider allows no more for now, ``wait`` until it does, or ``stop`` when all else is done.
         work_bytes: working memory of one worker's window.
+        budget: what this run, or this part of one, may take from providers.
         watch: follows the build.
 
     Raises:
-        ConfigError: unknown layer.
+        ConfigError: unknown layer, or more than the budget is needed.
         StoreError: the folder holds something else, is locked, full or read-only.
         CredentialsError, QuotaReached: from a source, after what needs it not was built.
+        BudgetReached: all that the budget allows was built.
         SourceError: from a source.
         KeyboardInterrupt: ``watch`` asked to stop; what was made is kept.
     """
@@ -190,6 +194,17 @@ def build(
         units = list(share(plan, chosen, part))
         todo = find_todo(plan, units, folder.ledger.records(), folder.blobs)
         check_space(plan, [unit for unit, _ in todo.tasks], folder.path)
+        meter = None
+        if budget is not None:
+            meter = admit(
+                budget,
+                plan,
+                todo.tasks,
+                layers=chosen,
+                blobs=folder.blobs,
+                work_bytes=work_bytes,
+                say=watch.says,
+            )
         watch.expects(todo.forecasts)
         if part is None:
             folder.freeze(plan)
@@ -198,7 +213,7 @@ def build(
         log.started(Counter(u.layer for u in units), Counter(u.layer for u in todo.done))
         for unit in todo.done:
             watch.done(unit, None)
-        run = _Run(plan, folder.blobs, runner, work_bytes, on_quota, watch, log)
+        run = _Run(plan, folder.blobs, runner, work_bytes, on_quota, watch, log, meter)
         with folder.ledger.open_segment(part.writer if part else "build") as segment:
             run.make(todo, segment)
         retryable = run.retryable
@@ -304,6 +319,7 @@ class _Run:
         on_quota: OnQuota,
         watch: Watch,
         log: RunLog,
+        meter: Meter | None,
     ) -> None:
         self.made: set[str] = set()
         self.damaged: set[str] = set()
@@ -317,6 +333,9 @@ class _Run:
         self._work = partial(_attempt, blobs=blobs, work_bytes=work_bytes)
         self._refused: dict[str, CredentialsError | QuotaReached] = {}
         """By source."""
+        self._meter = meter
+        self._over: dict[str, BudgetReached] = {}
+        """By layer, why no more of it is made in this run."""
         self._left: list[tuple[Unit, Record | None]] = []
         """Not made because their source refused."""
 
@@ -343,6 +362,7 @@ class _Run:
 
         Raises:
             CredentialsError, QuotaReached: from a source.
+            BudgetReached: no source refused, but the budget did.
         """
         for kind in (CredentialsError, QuotaReached):
             for source, error in self._refused.items():
@@ -357,6 +377,13 @@ class _Run:
                             again, until=error.until, hint=f"{hint}{when}, or with --on-quota wait", where=error.where
                         )
                     raise CredentialsError(again, hint=hint, where=error.where)
+        for reached in self._over.values():
+            left = Counter(u.layer for u, _ in self._left)
+            what = ", ".join(f"{n:,} shards of {layer}" for layer, n in left.items())
+            raise BudgetReached(
+                f"{reached.message} ({what} are left; everything else is built)",
+                hint="run the same command again: --budget counts each run anew",
+            )
 
     def _round(self, segment: Segment) -> None:
         """Hand out what is left, but nothing more of a source once it has refused."""
@@ -370,6 +397,8 @@ class _Run:
                 if prior is not None and is_whole(prior, self._blobs):  # not touched: what it had still stands
                     segment.append(prior)
                 self._left.append(units[outcome.unit.id])
+                if self._meter is not None:
+                    self._meter.give_back(outcome.unit)
                 self._log.dropped(outcome.unit.id)
                 self._watch.drops(outcome.unit)
             else:
@@ -380,7 +409,7 @@ class _Run:
         for unit, prior in tasks:
             if self._watch.stops():
                 return
-            if self._source(unit) in self._refused:
+            if self._source(unit) in self._refused or not self._affords(unit, prior):
                 self._left.append((unit, prior))
             else:
                 if prior is not None and prior.digest:
@@ -389,6 +418,14 @@ class _Run:
                 self._log.began(unit.id, unit.layer)
                 self._watch.begins(unit)
                 yield task_of(self._plan, unit, prior)
+
+    def _affords(self, unit: Unit, prior: Record | None) -> bool:
+        if self._meter is not None and unit.layer not in self._over:
+            try:
+                self._meter.take(unit, prior)
+            except BudgetReached as error:
+                self._over[unit.layer] = error
+        return unit.layer not in self._over
 
     def _note(self, unit: Unit, record: Record) -> None:
         self.made.add(record.unit)

@@ -36,8 +36,8 @@ class Derived:
     looks: dict[str, Look | None]
     """Per variable the composite, (band, y, x) over the whole window; None if nothing was there."""
     used: dict[str, tuple[Item, NDArray[np.bool_]]] = field(default_factory=dict)
-    """By id, each item that gave pixels, with (rows, columns) of the chips it gave pixels to. Where the source composites,
-    each item is noted for all chips that got pixels."""
+    """By id, each item that gave pixels, with (rows, columns) of the chips it gave pixels to. Where the source
+    composites, each item is noted for all chips that got pixels."""
     damaged: list[str] = field(default_factory=list)
     """Messages of items that could not be read."""
     operations: dict[str, tuple[str, str]] = field(default_factory=dict)

@@ -27,7 +27,7 @@ def spec_of(name: str, options: Mapping[str, Any], base: Path, objects: Objects)
         ConfigError: no such file; an object that is no source, does not pickle, or is given options.
     """
     if name not in objects:
-        return SourceSpec(name, options, str(base), code=source_code(name, base))
+        return SourceSpec(name, options, str(base), code=_source_code(name, options, base))
     given = objects[name]
     where = f"source '{name}'"
     missing = [method for method in METHODS if not callable(getattr(given, method, None))]
@@ -68,9 +68,9 @@ def open_source(spec: SourceSpec) -> Source:
             hint="plan again with `mp.plan(..., sources={...})`",
         )
     base = Path(spec.base or ".")
-    code = source_code(spec.name, base)
+    code = _source_code(spec.name, spec.options, base)
     if spec.code and code != spec.code:
-        file = Path(spec.name.rpartition(":")[0]).name
+        file = Path((_script(spec.options) or spec.name).rpartition(":")[0]).name
         raise ConfigError(
             f"{file} here is not the one the build was planned with",
             where=str(base),
@@ -99,6 +99,16 @@ def edited_sources(old: Plan, new: Plan) -> tuple[str, ...]:
                 "raise it if its pixels change, else what is built stays as it is"
             )
     return tuple(dict.fromkeys(found))
+
+
+def _source_code(name: str, options: Mapping[str, Any], base: Path) -> str:
+    """Return the SHA-256 of a source's own file, or of the file that its option ``script`` names; else nothing."""
+    return source_code(name, base) or source_code(_script(options), base)
+
+
+def _script(options: Mapping[str, Any]) -> str:
+    script = options.get("script")
+    return str(Path(script).expanduser()) if isinstance(script, str) and script else ""
 
 
 @lru_cache(maxsize=64)

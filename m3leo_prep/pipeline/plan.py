@@ -17,6 +17,7 @@ from m3leo_prep.core.layer import Layer
 from m3leo_prep.core.plan import NOT_IN_DIGEST, LayerPlan, Plan, SourceSpec, digest_of
 from m3leo_prep.core.recipe import LayerModel, Recipe
 from m3leo_prep.core.sample import Sample
+from m3leo_prep.pipeline.abilities import advice
 from m3leo_prep.pipeline.items import find_items, merged, reaching, with_new_slots
 from m3leo_prep.pipeline.origins import Objects, edited_sources, open_source
 from m3leo_prep.pipeline.proportions.about import check_proportions
@@ -102,7 +103,12 @@ def make_plan(
         grid,
         cells,
         tuple(layers),
-        (*area.warnings, *splits.warnings, *splits.missing(area_cells, cells)),
+        (
+            *area.warnings,
+            *splits.warnings,
+            *splits.missing(area_cells, cells),
+            *(line for layer in layers for line in advice(layer)),
+        ),
         sample,
         splits=splits.policy,
         split=splits.of(area_cells, cells),

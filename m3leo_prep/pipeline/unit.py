@@ -26,7 +26,7 @@ from m3leo_prep.pipeline.rows import UnitRows, kept_rows, percent
 from m3leo_prep.pipeline.statistics.copied import count_copied
 from m3leo_prep.pipeline.statistics.counts import SPLITS, empty_counts, histogram_name
 from m3leo_prep.pipeline.task import Task, unchanged
-from m3leo_prep.pipeline.windows import Window, cut
+from m3leo_prep.pipeline.windows import Window, cut, working_bytes
 from m3leo_prep.ports.blobs import Blobs
 from m3leo_prep.store.codec import ChunkCodec, is_missing
 from m3leo_prep.store.ledger import Record, ShardFile
@@ -197,16 +197,7 @@ class UnitBuilder:
 
     def _bytes(self, window: Window, items: list[Item]) -> int:
         """Return an estimate of the working memory a window takes."""
-        rows, cols = window.shape
-        bands = sum(array.n_bands for array in self._layer.arrays)
-        pixels = rows * cols * self._layer.size**2 * bands
-        native = self._task.plan.pitch or self._layer.pitch
-        passes = len({item.acquisition or item.id for item in items})
-        per_pixel = 10 * max(1.0, (self._layer.pitch / native) ** 2) + 10
-        if passes > 1:
-            medians = any(array.statistic == "median" for array in self._layer.arrays)
-            per_pixel += 16 * passes if medians else 24
-        return int(pixels * per_pixel)
+        return working_bytes(self._task.plan, window, items)
 
     # -- chips -----------------------------------------------------------------------------------------------------
 

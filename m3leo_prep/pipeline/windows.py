@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from m3leo_prep.core.grid import Cells
+from m3leo_prep.core.plan import LayerPlan
+from m3leo_prep.core.raster import Item
 
 EDGE = 8
 """Cells along the side of the largest window."""
@@ -75,3 +77,20 @@ def cut(cells: Cells, index: NDArray[np.int64], edge: int = EDGE) -> list[Window
         rows, cols = window.shape
         windows += [window] if rows * cols <= MAX_SPARE * len(window) else window.split()
     return sorted(windows, key=lambda window: int(window.index[0]))
+
+
+def working_bytes(plan: LayerPlan, window: Window, items: Sequence[Item]) -> int:
+    """Return an estimate of the working memory that a window of some items takes."""
+    rows, cols = window.shape
+    layer = plan.layer
+    bands = sum(array.n_bands for array in layer.arrays)
+    pixels = rows * cols * layer.size**2 * bands
+    native = plan.pitch or layer.pitch
+    # What the source composites arrives as one raster.
+    composited = all(array.variable.kernel for array in layer.arrays)
+    passes = 1 if composited else len({item.acquisition or item.id for item in items})
+    per_pixel = 10 * max(1.0, (layer.pitch / native) ** 2) + 10
+    if passes > 1:
+        medians = any(array.statistic == "median" for array in layer.arrays)
+        per_pixel += 16 * passes if medians else 24
+    return int(pixels * per_pixel)

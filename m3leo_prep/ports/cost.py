@@ -23,6 +23,8 @@ class Cost:
     """Least and most time that the provider needs, at the concurrency it allows."""
     units: Mapping[str, float] = field(default_factory=dict)
     """What the provider charges in, such as ``eecu_hours``; empty while nobody knows."""
+    allowances: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Of each unit that the provider charges in, known or not yet: what it gives a month, by name of its tiers."""
     notes: tuple[str, ...] = ()
 
 

@@ -80,7 +80,7 @@ def source_code(name: str, base: Path) -> str:
 
 def classes_in(path: Path) -> list[str]:
     """Return the names of the public classes in a file that have a source's methods, in the order they stand there."""
-    module = _module(path)
+    module = load_module(path)
     return [
         name
         for name, value in vars(module).items()
@@ -163,7 +163,7 @@ def _missing(name: str, error: ModuleNotFoundError, entry: EntryPoint | None) ->
 
 
 def _from_file(path: Path, attribute: str) -> Any:
-    module = _module(path)
+    module = load_module(path)
     if not hasattr(module, attribute):
         classes = [
             key
@@ -183,8 +183,13 @@ def _read(path: Path) -> bytes:
         raise ConfigError(f"no source file {path}: {error.strerror}", hint=hint) from error
 
 
-def _module(path: Path) -> ModuleType:
-    """Return the module of a file, loaded once per content, under a name that other processes give it too."""
+def load_module(path: Path) -> ModuleType:
+    """Return the module of a file, loaded once per content, under a name that other processes give it too.
+
+    Raises:
+        ConfigError: no such file, or not Python.
+        MissingDependency: it imports what is not installed.
+    """
     path = path.resolve()
     code = _read(path)
     digest = hashlib.sha256(str(path).encode() + b"\0" + code).hexdigest()[:16]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from m3leo_prep.core.plan import LayerPlan, Plan, digest_of
 from m3leo_prep.core.reasons import RETRYABLE, Reason
 from m3leo_prep.core.text import near
 from m3leo_prep.core.zones import unproject
+from m3leo_prep.pipeline.explain.absent import why_nothing
 from m3leo_prep.pipeline.explain.explanation import (
     BandState,
     Explanation,
@@ -25,6 +27,7 @@ from m3leo_prep.pipeline.explain.explanation import (
     UsedItem,
 )
 from m3leo_prep.pipeline.finalize import PROVENANCE_CHIPS
+from m3leo_prep.pipeline.origins import open_source
 from m3leo_prep.pipeline.state import DatasetFolder
 from m3leo_prep.reader.dataset import Dataset
 from m3leo_prep.reader.manifest import StoredArray, StoredLayer
@@ -86,7 +89,9 @@ def explain(
     states, problem = _states(dataset, stored, arrays, row, place["chip_id"], slots, plan)
     notes += [problem] if problem else []
     pixel = None
-    if x is not None and y is not None:
+    if x is None or y is None:
+        notes += _composited(plan)
+    else:
         pixel, problem = _pixel(dataset, stored, arrays, slots, states, row, place, (x, y), plan)
         notes += [problem] if problem else []
         notes += [_computed(stored, array) for array in arrays if "computed_from" in array.attributes]
@@ -150,6 +155,18 @@ def _plan(dataset: Dataset, layer: StoredLayer, row: int, chip: str) -> tuple[tu
     return (plan, known[layer.name]), []
 
 
+def _composited(plan: tuple[Plan, LayerPlan] | None) -> list[str]:
+    """Return what is to be said of a source that composites."""
+    if plan is None:
+        return []
+    try:
+        is_composited = open_source(plan[1].source).describe().composites
+    except PrepError:
+        return []  # another note tells that it cannot be read
+    told = "the source composites by itself: the scenes named are those it was given, each one's share only it knows"
+    return [told] if is_composited else []
+
+
 def _states(
     dataset: Dataset,
     layer: StoredLayer,
@@ -168,12 +185,21 @@ def _states(
     names = {array.name for array in arrays}
     properties = {item.id: item.properties for item in plan[1].items} if plan else {}
     states = {}
-    for label in (layer.slots[k].label for k in slots):
+    for slot in slots:
+        label = layer.slots[slot].label
         here = [one for one in rows if one["slot"] == label and one["variable"] in names]
         if here:
             items = tuple(_items(here[0], properties))
-            states[label] = SlotState(label, here[0]["n_observations"], items, tuple(_band(one) for one in here))
+            bands = tuple(_told(_band(one), plan, row, slot) for one in here)
+            states[label] = SlotState(label, here[0]["n_observations"], items, bands)
     return states, ""
+
+
+def _told(band: BandState, plan: tuple[Plan, LayerPlan] | None, row: int, slot: int) -> BandState:
+    """Return a band's state; where nothing was acquired, with what the plan knows of that."""
+    if plan is None or band.reason != Reason.NO_ACQUISITION.name:
+        return band
+    return replace(band, why=why_nothing(*plan, row, slot, band.band))
 
 
 def _items(row: Mapping[str, Any], properties: Mapping[str, Mapping[str, Any]]) -> Iterator[UsedItem]:

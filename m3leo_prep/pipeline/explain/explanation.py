@@ -66,6 +66,16 @@ class Scene:
 
 
 @dataclass(frozen=True, slots=True)
+class UsedItem:
+    """One item that gave pixels to a chip."""
+
+    id: str
+    time: str | None
+    version: str
+    orbit: str
+
+
+@dataclass(frozen=True, slots=True)
 class Origin:
     """Where one band of the pixel comes from."""
 
@@ -81,16 +91,8 @@ class Origin:
     adds_up: bool
     """Whether weights and values give what building gives."""
     damaged: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class UsedItem:
-    """One item that gave pixels to a chip."""
-
-    id: str
-    time: str | None
-    version: str
-    orbit: str
+    composited: tuple[UsedItem, ...] = ()
+    """Where the source composites by itself: what it was given; ``scenes`` is then what it made of them."""
 
 
 @dataclass(frozen=True, slots=True)

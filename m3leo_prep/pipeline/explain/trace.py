@@ -21,8 +21,9 @@ from m3leo_prep.ops._mesh import offset_if_aligned
 from m3leo_prep.ops.warp import QUADRATURE, Method, coordinate_operation
 from m3leo_prep.ops.weights import Weights, linear_form, position, weights
 from m3leo_prep.pipeline.derive import Derived, Laid, crs_name, derive
+from m3leo_prep.pipeline.explain.absent import may_give
 from m3leo_prep.pipeline.explain.blend import Vote, blend
-from m3leo_prep.pipeline.explain.explanation import Neighbour, Origin, Scene
+from m3leo_prep.pipeline.explain.explanation import Neighbour, Origin, Scene, UsedItem
 from m3leo_prep.pipeline.explain.numbers import number, unit_text
 from m3leo_prep.pipeline.origins import open_source
 from m3leo_prep.pipeline.task import items_of
@@ -51,10 +52,10 @@ def trace(plan: LayerPlan, cell: Cells, slot: int, x: int, y: int, variables: Se
     unit = Unit(plan.layer.name, 0, 0, 0, 1, slot, slot + 1)
     slots, ((items,),) = items_of(cell, plan, unit)
     geobox = cut(cell, np.array([0]))[0].geobox(plan.layer.pitch)
-    watch = _Watch(geobox, x, y, variables)
-    derived = derive(
-        open_source(plan.source), plan.layer, items, geobox, slots[0], skip_damaged=True, observe=watch.see
-    )
+    source = open_source(plan.source)
+    composited = tuple(items) if source.describe().composites else ()
+    watch = _Watch(geobox, x, y, variables, composited)
+    derived = derive(source, plan.layer, items, geobox, slots[0], skip_damaged=True, observe=watch.see)
     wanted = (array for array in plan.layer.arrays if array.variable.name in variables and not is_computed(array))
     return {array.variable.name: _origins(array, watch, derived, items) for array in wanted}
 
@@ -67,6 +68,8 @@ class _Watch:
     x: int
     y: int
     variables: Sequence[str]
+    composited: tuple[Item, ...]
+    """What a source that composites made its rasters of."""
     seen: dict[str, list[list[tuple[Scene, Vote]]]] = field(default_factory=dict)
     """By variable and band, each scene that reaches the pixel, and its vote in the composite."""
 
@@ -101,14 +104,18 @@ class _Watch:
         is_valid = bool(look.valid[at])
         state = "valid" if is_valid else "masked" if look.observed[at] else "not observed"
         value = look.values[at].item() if is_valid else None
-        item, tiles = raster.item, laid.piece.tiles
+        item = raster.item
+        name = laid.array.variable.bands[band]
+        given = tuple(one for one in self.composited if may_give(one, name))
+        items = given if self.composited else tuple(tile.item for tile in laid.piece.tiles)
+        is_one = not self.composited
         own = raster.geobox.crs == self.geobox.crs
         return Scene(
-            items=tuple(tile.item.id for tile in tiles),
-            versions=tuple(tile.item.version for tile in tiles),
-            acquisition=item.acquisition,
-            time=item.datetime.isoformat() if item.datetime else None,
-            orbit=orbit(item),
+            items=tuple(one.id for one in items),
+            versions=tuple(one.version for one in items),
+            acquisition=item.acquisition if is_one else "",
+            time=_time(item) if is_one else None,
+            orbit=orbit(item) if is_one else "",
             crs=crs_name(raster.geobox),
             operation="" if own else coordinate_operation(raster.geobox.crs, self.geobox.crs),
             pixel_size=(raster.geobox.affine.a, raster.geobox.affine.e),
@@ -116,7 +123,7 @@ class _Watch:
             map_y=None if where is None else (raster.geobox.affine @ where)[1],
             col=None if where is None else where[0],
             row=None if where is None else where[1],
-            kernel=_kernel_name(method, raster.geobox, pixel),
+            kernel=_kernel_name(method, raster.geobox, pixel, laid.array.variable.kernel),
             neighbours=neighbours,
             valid_share=_valid_share(neighbours),
             state=state,
@@ -167,8 +174,10 @@ def _valid_share(neighbours: Sequence[Neighbour] | None) -> float | None:
     return math.fsum(n.whole for n in neighbours or () if not n.missing) / total if total else None
 
 
-def _kernel_name(method: Method, src: GeoBox, pixel: GeoBox) -> str:
+def _kernel_name(method: Method, src: GeoBox, pixel: GeoBox, source_kernel: str) -> str:
     if offset_if_aligned(src, pixel) is not None:
+        if source_kernel:
+            return f"the source has resampled to the chip's pixels, by {source_kernel}"
         return "no kernel: the source's pixels are the chip's"
     kernel = linear_form(method, src, pixel)
     if method in {Method.complex, Method.angle}:
@@ -213,9 +222,14 @@ def _origins(array: Array, watch: _Watch, derived: Derived, items: Sequence[Item
     encoded = None if look is None else encode(look.values, look.valid, array.encoding)
     seen = watch.seen.get(array.variable.name, [[] for _ in range(array.n_bands)])
     origins = []
-    for band, pairs in enumerate(seen):
+    for band, found in enumerate(seen):
+        given = [one for one in watch.composited if may_give(one, array.variable.bands[band])]
+        pairs = found if given or not watch.composited else []
         at = (band, watch.y, watch.x)
-        value, shares = blend([vote for _, vote in pairs], array.statistic)
+        # What the source has composited is laid as it is.
+        value, shares = blend([vote for _, vote in pairs], "first" if watch.composited else array.statistic)
+        if watch.composited:
+            shares = [(weight, why and "the source's own composite") for weight, why in shares]
         scenes = tuple(_weighed(scene, *share) for (scene, _), share in zip(pairs, shares, strict=True))
         reached = {item for scene in scenes for item in scene.items}
         code: float | int | None = None
@@ -224,10 +238,11 @@ def _origins(array: Array, watch: _Watch, derived: Derived, items: Sequence[Item
             made = look.values[at].item() if look.valid[at] else None
             code = encoded.codes[at].item() if encoded.valid[at] else None
             missing = _missing(observed=bool(look.observed[at]), made=made, code=code)
-            steps = "" if made is None else _steps(array, made, code, scenes)
+            steps = "" if made is None else _steps(array, made, code, scenes, len(given))
             adds_up = _same(value, made) and all(scene.adds_up is not False for scene in scenes)
-        elsewhere = sum(item.id not in reached for item in items)
-        origins.append(Origin(code, missing, steps, scenes, elsewhere, adds_up, tuple(derived.damaged)))
+        elsewhere = 0 if watch.composited else sum(item.id not in reached for item in items)
+        told = tuple(UsedItem(one.id, _time(one), one.version, orbit(one)) for one in given)
+        origins.append(Origin(code, missing, steps, scenes, elsewhere, adds_up, tuple(derived.damaged), told))
     return origins
 
 
@@ -263,11 +278,24 @@ def _decibel(value: float | None) -> float | None:
     return 10 * math.log10(value) if value is not None and value > 0 else None
 
 
-def _steps(array: Array, made: float, code: float | None, scenes: Sequence[Scene]) -> str:
-    """Return how the composite becomes the code, with the numbers."""
+def _time(item: Item) -> str | None:
+    return item.datetime.isoformat() if item.datetime else None
+
+
+def _steps(array: Array, made: float, code: float | None, scenes: Sequence[Scene], composited: int) -> str:
+    """Return how the composite becomes the code, with the numbers.
+
+    Args:
+        array: of the layer.
+        made: the composite.
+        code: what it is stored as.
+        scenes: of which it was made here.
+        composited: scenes of which the source made it.
+    """
     encoding, unit = array.encoding, "1" if array.statistic == "count" else array.variable.unit
-    n = sum(scene.weight > 0 for scene in scenes)
-    parts = [f"{array.statistic} of {n} {'scene' if n == 1 else 'scenes'}: {number(made)}{unit_text(unit)}"]
+    n = composited or sum(scene.weight > 0 for scene in scenes)
+    by = " by the source" if composited else ""
+    parts = [f"{array.statistic} of {n} {'scene' if n == 1 else 'scenes'}{by}: {number(made)}{unit_text(unit)}"]
     if array.variable.kind in {Kind.CLASSES, Kind.BITS}:
         return parts[0]
     physical = made

@@ -27,6 +27,9 @@ class Watch:
     def reads_units(self, layer: str, done: int, of: int) -> None:
         """The label of whole administrative units is read: so many blocks of ground are done."""
 
+    def says(self, line: str) -> None:
+        """Something is done before the first shard is begun, such as measuring what a read takes."""
+
     def warns(self, line: str) -> None:
         """Something is not as it should be, but the build goes on."""
 

@@ -1,0 +1,1 @@
+"""Which images there are for an area and its slots."""

@@ -1,0 +1,1 @@
+"""The connection: login, requests within the quotas, what went wrong."""

@@ -1,0 +1,1 @@
+"""Expressions as the client sends them, evaluated by Earth Engine's rules."""

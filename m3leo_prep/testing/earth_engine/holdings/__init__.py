@@ -1,0 +1,1 @@
+"""What the stand-in holds: a synthetic archive, or rasters of a folder."""

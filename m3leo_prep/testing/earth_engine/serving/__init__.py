@@ -1,0 +1,1 @@
+"""The protocol, the limits, the faults, the record."""
