@@ -75,7 +75,8 @@ def _masked_tiff(service: Session) -> Answer:
 
     body = _pixels(service, ee.Image.constant(7).updateMask(0).toInt16().rename("a"), form="GEO_TIFF")
     with rasterio.MemoryFile(body) as memory, memory.open() as file:
-        return None, f"pixels {np.unique(file.read(1)).tolist()}, nodata {file.nodata}, mask {file.mask_flag_enums[0]}"
+        mask = " ".join(flag.name for flag in file.mask_flag_enums[0])
+        return None, f"pixels {np.unique(file.read(1)).tolist()}, nodata {file.nodata}, mask {mask}"
 
 
 def _sentinel(service: Session) -> Answer:
@@ -113,10 +114,9 @@ def _place(service: Session) -> Answer:
 def _nearest(service: Session) -> Answer:
     import ee
 
-    tile = (
-        ee.ImageCollection(S2).filterBounds(ee.Geometry.Point([6.1, 49.6])).filter(ee.Filter.eq("MGRS_TILE", "32ULA"))
-    )
-    image = tile.filterDate("2020-06-01", "2020-07-01").first().select(["B5"])
+    zone = ee.Filter.stringStartsWith("MGRS_TILE", "32")
+    tiles = ee.ImageCollection(S2).filterBounds(ee.Geometry.Point([6.1, 49.6])).filter(zone)
+    image = tiles.filterDate("2020-06-01", "2020-07-01").first().select(["B5"])
     seen = _pixels(service, image)["B5"]
     blocks = seen.reshape(32, 2, 32, 2)
     same = bool((blocks == blocks[:, :1, :, :1]).all())
@@ -129,7 +129,7 @@ def _edge(service: Session) -> Answer:
     half = ee.Image.pixelCoordinates(ee.Projection("EPSG:32632").atScale(10)).select("x").lt(29_072)
     image = ee.Image.constant(1).updateMask(half).reproject("EPSG:32632", [10, 0, 290_403, 0, -10, 5_499_843])
     mask = _pixels(service, image.resample("bilinear").mask().toFloat().rename("a"))["a"]
-    return None, f"masks of a bilinear edge: {np.unique(mask.round(3))[:6].tolist()}"
+    return None, f"masks of a bilinear edge: {np.unique(mask.astype(float).round(3))[:6].tolist()}"
 
 
 def _median(service: Session) -> Answer:

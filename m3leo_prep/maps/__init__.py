@@ -7,11 +7,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from m3leo_prep.core.plan import Plan
 from m3leo_prep.maps.drawing import draw
 
 if TYPE_CHECKING:
     from m3leo_prep.core.area import Area
-    from m3leo_prep.core.plan import Plan
     from m3leo_prep.reader.dataset import Dataset
 
 PAGE_SHAPES = 20_000
@@ -26,7 +26,8 @@ def show(what: str | Path | Area | Plan | Dataset, *, path: str | Path | None = 
     Args:
         what: an area (name, file, WKT, box or ``Area``), a ``Plan``, or a dataset (or its folder, built or half built).
         path: write a page there. A page holds everything it shows and asks the network for nothing; a widget, which is
-            used in notebooks with geemap or ipyleaflet installed and no ``path``, has a background from the network.
+            used in notebooks with geemap or ipyleaflet installed and no ``path``, has a background from the network,
+            and with geemap the Earth Engine layers of a plan.
 
     Returns:
         ``maps.page.Page``, or the ``Map`` of geemap or ipyleaflet.
@@ -41,7 +42,7 @@ def show(what: str | Path | Area | Plan | Dataset, *, path: str | Path | None = 
             if find_spec(library) is not None:
                 from m3leo_prep.maps.widget import widget
 
-                return widget(draw(what, WIDGET_SHAPES), library)
+                return widget(draw(what, WIDGET_SHAPES), library, what if isinstance(what, Plan) else None)
     from m3leo_prep.maps.page import make_page
 
     page = make_page(draw(what, PAGE_SHAPES))

@@ -12,7 +12,7 @@ BACKGROUND = {"sea": "#dce6ec", "land": "#f7f5f0", "border": "#b4aea2", "outline
 SPLITS = {"train": "#4477aa", "val": "#ccbb44", "test": "#ee6677", "buffer": "#bbbbbb", "none": BACKGROUND["unknown"]}
 WORDS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377")
 """Paul Tol's "bright": neighbours in a list differ."""
-_RAMP = ("#440154", "#414487", "#2a788e", "#22a884", "#7ad151", "#fde725")
+RAMP = ("#440154", "#414487", "#2a788e", "#22a884", "#7ad151", "#fde725")
 """Six steps of viridis."""
 
 
@@ -51,7 +51,7 @@ def legend(known: Column) -> str:
         return f'<div style="max-height: 54px; overflow: auto; padding-top: 18px">{" ".join(spots)}</div>'
     assert known.limits is not None, f"'{known.name}' has no colours"
     low, high = (f"{limit:,g} {known.unit}" for limit in known.limits)
-    ramp = ", ".join(_RAMP)
+    ramp = ", ".join(RAMP)
     grey = (
         f'<span style="margin-left: 12px; color: white; background: {BACKGROUND["unknown"]}">&nbsp;unknown&nbsp;</span>'
     )
@@ -64,7 +64,7 @@ def legend(known: Column) -> str:
 
 def _ramp(at: float) -> str:
     """Return the colour at 0...1 of the ramp, by linear interpolation, as the legend's gradient does."""
-    place = at * (len(_RAMP) - 1)
-    k = min(int(place), len(_RAMP) - 2)
-    pair = [[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in _RAMP[k : k + 2]]
+    place = at * (len(RAMP) - 1)
+    k = min(int(place), len(RAMP) - 2)
+    pair = [[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in RAMP[k : k + 2]]
     return "#" + "".join(f"{round(a + (b - a) * (place - k)):02x}" for a, b in zip(*pair, strict=True))

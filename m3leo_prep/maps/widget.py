@@ -4,32 +4,39 @@ from __future__ import annotations
 
 import html
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import shapely
 
 from m3leo_prep.maps.colours import colours, legend
 from m3leo_prep.maps.drawing import Drawing
+from m3leo_prep.maps.earth_engine import lay
+
+if TYPE_CHECKING:
+    from m3leo_prep.core.plan import Plan
 
 MAX_ZOOM = 14
 
 
-def widget(drawing: Drawing, library: str) -> Any:
+def widget(drawing: Drawing, library: str, plan: Plan | None = None) -> Any:
     """Return a map with the outline, the chips, what is known of the one under the mouse, and a choice of colours.
 
     Args:
         drawing: what to draw.
         library: ``geemap`` or ``ipyleaflet``, whichever is installed.
+        plan: with ``geemap``, its Earth Engine layers are laid below the chips.
     """
     import ipyleaflet
     import ipywidgets
 
     west, south, east, north = drawing.bounds
     view = {"center": ((south + north) / 2, (west + east) / 2), "zoom": _zoom(east - west, north - south)}
+    layers: list[Any] = []
     if library == "geemap":
         import geemap
 
         shown = geemap.Map(ee_initialize=False, **view)
+        layers = lay(shown, plan) if plan is not None else []
     else:
         shown = ipyleaflet.Map(scroll_wheel_zoom=True, prefer_canvas=True, **view)
     choices = {known.name: known for known in drawing.colours}
@@ -60,7 +67,7 @@ def widget(drawing: Drawing, library: str) -> Any:
     if drawing.outline is not None:
         line = {"color": "#1d3557", "weight": 2, "fill": False}
         shown.add(ipyleaflet.GeoJSON(data=_feature(0, drawing.outline.boundary, {}), style=line, name="outline"))
-    panel = ipywidgets.VBox([about, choice, key])
+    panel = ipywidgets.VBox([about, choice, key, *layers])
     shown.add(ipyleaflet.WidgetControl(widget=panel, position="topright"))
     return shown
 

@@ -26,7 +26,7 @@ from m3leo_prep.pipeline.rows import UnitRows, kept_rows, percent
 from m3leo_prep.pipeline.statistics.copied import count_copied
 from m3leo_prep.pipeline.statistics.counts import SPLITS, empty_counts, histogram_name
 from m3leo_prep.pipeline.task import Task, unchanged
-from m3leo_prep.pipeline.windows import Window, cut, working_bytes
+from m3leo_prep.pipeline.windows import Window, cut, is_read_in_parts, working_bytes
 from m3leo_prep.ports.blobs import Blobs
 from m3leo_prep.store.codec import ChunkCodec, is_missing
 from m3leo_prep.store.ledger import Record, ShardFile
@@ -65,7 +65,8 @@ class UnitBuilder:
         self._work_bytes = work_bytes
         self._layer = task.plan.layer
         self._source = open_source(task.plan.source)
-        self._composites = self._source.describe().composites
+        info = self._source.describe()
+        self._composites, self._at_once = info.composites, info.concurrent_reads
         self._codecs = {a.variable.name: ChunkCodec(a.encoding.dtype) for a in self._layer.arrays}
         self._chunks: dict[str, dict[ChunkKey, bytes]] = {a.variable.name: {} for a in self._layer.arrays}
         self._rows = UnitRows.empty(self._layer, len(task.cells), len(task.slots))
@@ -123,7 +124,7 @@ class UnitBuilder:
     def _within_memory(self, number: int, window: Window, slot_index: int) -> Iterator[Job]:
         items = self._reaching(window, slot_index)
         need = self._bytes(window, items)
-        if len(window) > 1 and need > self._work_bytes:
+        if is_read_in_parts(need, window, self._work_bytes, self._at_once):
             for part in window.split():
                 yield from self._within_memory(number, part, slot_index)
         else:
@@ -134,7 +135,7 @@ class UnitBuilder:
 
         Where the source says that it pays, several are derived at once, as far ahead as the working memory reaches.
         """
-        n = self._source.describe().concurrent_reads
+        n = self._at_once
         if n == 1:
             for job in jobs:
                 yield job, partial(self._make, job)

@@ -15,6 +15,8 @@ from m3leo_prep.core.raster import Item
 
 EDGE = 8
 """Cells along the side of the largest window."""
+WAITING_EDGE = 4
+"""Cells along the side of the smallest window that is cut only for more of them to be under way at once."""
 MAX_SPARE = 1.15
 """Cells of a window for each chip in it, at most: with the margin around it, less than 1.2 of what is kept is read."""
 
@@ -77,6 +79,20 @@ def cut(cells: Cells, index: NDArray[np.int64], edge: int = EDGE) -> list[Window
         rows, cols = window.shape
         windows += [window] if rows * cols <= MAX_SPARE * len(window) else window.split()
     return sorted(windows, key=lambda window: int(window.index[0]))
+
+
+def is_read_in_parts(need: int, window: Window, work_bytes: int, at_once: int) -> bool:
+    """Return whether a window is halved before it is read: for its memory, or so that several are under way at once.
+
+    Args:
+        need: bytes of working memory that it takes.
+        window: of several chips, or one, which is never cut.
+        work_bytes: working memory of a worker.
+        at_once: reads of one unit that are worth having under way.
+    """
+    if len(window) == 1:
+        return False
+    return need > work_bytes or (window.edge > WAITING_EDGE and need > work_bytes // at_once)
 
 
 def working_bytes(plan: LayerPlan, window: Window, items: Sequence[Item]) -> int:

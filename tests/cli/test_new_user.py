@@ -228,11 +228,17 @@ def test_a_file_where_the_folder_should_be(here: Path) -> None:
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
 def test_a_run_that_is_stopped_goes_on(how: signal.Signals, code: int, here: Path) -> None:
     command = (*mine(here), "--out", "d")
-    reads, slow = here / "reads.txt", here / "is_slow"
+    reads, slow, ledger = here / "reads.txt", here / "is_slow", here / "d" / ".m3leo" / "ledger"
     slow.touch()
     process = subprocess.Popen([sys.executable, "-c", MAIN, *command], cwd=here, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
-    while not (reads.exists() and len(reads.read_text().split()) > 1):
+
+    def is_between() -> bool:
+        """Return whether the second unit is begun, and the first one written down."""
+        begun = reads.exists() and len(reads.read_text().split()) > 1
+        return begun and any(file.stat().st_size for file in ledger.iterdir())
+
+    while not is_between():
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.05)

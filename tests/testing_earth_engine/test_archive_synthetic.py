@@ -69,13 +69,14 @@ def when(scene: Scene) -> datetime:
 
 def test_every_band_reads_as_its_type_and_shape(archive: SyntheticArchive) -> None:
     for name in archive.holdings:
-        scenes = at(archive, name, *HERE) if archive.collection(name) else [archive.image(name)]
+        place = (-80.0, 45.0) if name in ("CSP/ERGo/1_0/US/landforms", "AAFC/ACI") else HERE
+        scenes = at(archive, name, *place) if archive.collection(name) else [archive.image(name)]
         scene = scenes[0]
         assert scene is not None
         assert archive.image(scene.id) is scene
         for each in scene.bands:
             size = 2 if each.name == "angle" else 6
-            values, valid = each.read(*around(each, *HERE, size))
+            values, valid = each.read(*around(each, *place, size))
             assert (values.dtype, values.shape) == (np.dtype(each.dtype), (size, size)), (scene.id, each.name)
             assert valid.dtype == bool
             assert valid.shape == values.shape

@@ -13,9 +13,10 @@ from m3leo_prep.core.defaults import is_computed
 from m3leo_prep.core.plan import LayerPlan, Plan, Unit
 from m3leo_prep.core.raster import Item, Slot
 from m3leo_prep.pipeline.costing.layout import lay_out
+from m3leo_prep.pipeline.origins import open_source
 from m3leo_prep.pipeline.task import items_of, unchanged
 from m3leo_prep.pipeline.todo import is_whole, task_of
-from m3leo_prep.pipeline.windows import Window, cut, working_bytes
+from m3leo_prep.pipeline.windows import Window, cut, is_read_in_parts, working_bytes
 from m3leo_prep.ports.blobs import Blobs
 from m3leo_prep.store.ledger import Record
 
@@ -155,11 +156,12 @@ def _reads(
         return
     cells = plan.cells[rows]
     margin = _margin(layer)
+    at_once = open_source(layer.source).describe().concurrent_reads
     slots, reaching = items_of(cells, layer, unit)
 
     def within_memory(window: Window, slot: int) -> Iterator[Read]:
         items = {item.id: item for chip in window.index.tolist() for item in reaching[chip][slot]}
-        if len(window) > 1 and working_bytes(layer, window, list(items.values())) > work_bytes:
+        if is_read_in_parts(working_bytes(layer, window, list(items.values())), window, work_bytes, at_once):
             for part in window.split():
                 yield from within_memory(part, slot)
         elif items:

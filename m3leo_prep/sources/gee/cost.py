@@ -16,7 +16,7 @@ from m3leo_prep.core.raster import Item, Slot
 from m3leo_prep.core.zones import unproject
 from m3leo_prep.ports.cost import Cost
 from m3leo_prep.ports.source import READ_MARGIN
-from m3leo_prep.sources.gee.choice import Choice
+from m3leo_prep.sources.gee.choice import Choice, Quantity
 from m3leo_prep.sources.gee.reading.requests import Band, carrier, finer, pieces
 from m3leo_prep.sources.gee.service.limiter import CAP, RATE
 
@@ -92,7 +92,9 @@ def measure(choice: Choice, items: Sequence[Item], geobox: GeoBox, slot: Slot) -
             pass
     seconds = time.monotonic() - begin
     expected = estimate(choice, [geobox], [slot], items)
-    known = _charged(profiles) if len(profiles) >= expected.requests else None
+    # How many requests images in their own pixels take is only nearly known: fewer profiles are no missing ones.
+    least = min(expected.requests, 1) if choice.mode == "native" else expected.requests
+    known = _charged(profiles) if len(profiles) >= least else None
     units = {} if known is None else {"eecu_hours": known / 3600}
     return Cost(len(profiles) or expected.requests, expected.bytes, (seconds, seconds), units, ALLOWANCES)
 
@@ -184,18 +186,24 @@ def _native(choice: Choice, items: Sequence[Item], window: GeoBox) -> list[int]:
 
 
 def _native_bands(choice: Choice, item: Item) -> tuple[Band, ...]:
-    """Return the bands that an image is asked for."""
-    names: dict[str, str] = {}
+    """Return the bands that an image is asked for; what only the image tells, the product's table does here."""
+    users: dict[str, Quantity] = {}
     for quantity in choice.quantities:
         for name, band in zip(quantity.names, quantity.variable.bands, strict=True):
             own = not choice.orbits or str(item.properties.get("orbit_direction", "")).startswith(
                 band.rpartition("_")[2]
             )
             if name and own:
-                names[name] = quantity.dtype
-    rule = {"scl": ("SCL", "uint8"), "qa60": ("QA60", "uint16"), "cloud_score": ("cs_cdf", "float32")}
-    names |= dict([rule[choice.cloud]]) if choice.cloud in rule else {}
-    return tuple(carrier(name, dtype) for name, dtype in names.items())
+                users.setdefault(name, quantity)
+    bands = {
+        name: carrier(name, quantity.dtype, quantity.valid_range, quantity.flags, quantity.nodata)
+        for name, quantity in users.items()
+    }
+    rules = {"scl": ("SCL", "uint8", (0.0,)), "qa60": ("QA60", "uint16", ()), "cloud_score": ("cs_cdf", "float32", ())}
+    if choice.cloud in rules:
+        name, dtype, nodata = rules[choice.cloud]
+        bands.setdefault(name, carrier(name, dtype, nodata=nodata))
+    return tuple(bands.values())
 
 
 def _on_ground(window: GeoBox) -> BaseGeometry:

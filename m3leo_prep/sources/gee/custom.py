@@ -48,7 +48,13 @@ def find(choice: Choice, slots: Sequence[Slot]) -> Iterator[Item]:
     name = name_of(choice.script)
     given = [call(choice.script, choice.code, slot) for slot in slots]
     asked = ee.List([_about(one, choice.kernel) for one, _ in given])
-    answers = session().run(partial(ee.data.computeValue, asked), what=f"bands of {name}")
+    try:
+        answers = session().run(partial(ee.data.computeValue, asked), what=f"bands of {name}")
+    except ConfigError as error:
+        if not slots[0].is_static:
+            raise
+        hint = f"{error.hint}; without `slots:` a function of two days is called with None twice"
+        raise ConfigError(error.message, where=error.where, hint=hint) from None
     if any(len(answer) > 1 and answer[1] > COMPOSITE_M for answer in answers):
         raise ConfigError(
             f"it returns a composite, which cannot be resampled by `kernel: {choice.kernel}` any more",

@@ -78,7 +78,7 @@ class EarthEngine:
         choice, row = self._choice, self._choice.row
         return SourceInfo(
             tuple(quantity.variable for quantity in choice.quantities),
-            version=f"{VERSION}-{digest_of([repr(row), choice.code])[:12]}",
+            version=f"{VERSION}-{digest_of(_numbers(choice))[:12]}",
             pitch=row.pitch,
             is_static=bool(row.name) and row.first is None and not row.years,
             composites=choice.mode != "native",
@@ -128,6 +128,17 @@ class EarthEngine:
         from m3leo_prep.sources.gee.service.session import session
 
         return session().probe()
+
+
+def _numbers(choice: Choice) -> list[Any]:
+    """Return what of a product's row, and of a script, decides numbers: a title or a licence may be corrected."""
+    row = choice.row
+    read = [
+        [q.variable.name, q.names, q.dtype, q.transform, q.scale, q.offset, q.nodata, q.flags, q.valid_range]
+        for q in choice.quantities
+    ]
+    how = [choice.mode, choice.kernel, choice.statistic, choice.cloud, choice.cloud_classes, choice.clear_from]
+    return [row.asset, row.family, dict(row.filters), read, how, choice.code]
 
 
 if TYPE_CHECKING:

@@ -31,9 +31,9 @@ class SceneBand:
     read: Read
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Scene:
-    """One image."""
+    """One image; another object is another image."""
 
     id: str
     """Full: ``COPERNICUS/S2_SR_HARMONIZED/20200105T104421_20200105T104420_T31UGR``."""

@@ -351,3 +351,26 @@ def test_no_data_is_compared_as_the_band_stores_it(earth_engine: Any) -> None:
     value = Quantity(Variable("v", Kind.CONTINUOUS, ("v",)), ("b",), nodata=(-3.4e38,))
     got = composited(earth_engine, plain(value, kernel="nearest"), [raw(0, numbers)], 2, 2)
     assert got.valid[0].tolist() == [[True, False], [True, True]]
+
+
+def test_values_of_many_bands_are_never_all_in_double_precision() -> None:
+    """What a window of int16 bands takes while it is converted: 4 bytes and 3 of masks a number, not 8 more."""
+    import tracemalloc
+
+    bands, side = 24, 256
+    quantity = Quantity(
+        Variable("r", Kind.REFLECTANCE, tuple(f"b{k}" for k in range(bands))), ("B",) * bands, scale=1e-4
+    )
+    numbers, there = np.full((side, side), 1234, np.int16), np.ones((side, side), bool)
+    tracemalloc.start()
+    try:
+        data, valid, masked = composite.plain_values(plain(quantity), quantity, lambda _: (numbers, there))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * bands * side**2
+    assert data.dtype == np.float32
+    np.testing.assert_array_equal(data, np.float32(0.1234))
+    assert valid.all()
+    assert masked is not None
+    assert not masked.any()

@@ -142,9 +142,19 @@ def test_a_composite_is_not_resampled(shelf: Any, script: Write) -> None:
     path = script("import ee\ndef images(): return ee.ImageCollection('me/mine').median()")
     with pytest.raises(ConfigError, match=r"(?s)returns a composite.*kernel: bilinear.*kernel: nearest"):
         find(source(path, kernel="bilinear"))
+    # Said or not: without a word about a kernel, nothing is resampled.
     assert find(source(path))
+    assert find(source(path, kernel=""))
     single = script("import ee\ndef images(): return ee.Image('me/mine/s5')", "single.py")
     assert find(source(single, kernel="bilinear"))
+
+
+def test_a_year_and_days_that_are_not_there_are_refused(shelf: Any, script: Write) -> None:
+    path = script(COLLECTION)
+    with pytest.raises(ConfigError, match=r"(?s)year: a script is given.*slots: \{years: \[2020\]\}"):
+        source(path, year=2020)
+    with pytest.raises(ConfigError, match=r"(?s)may not be null.*without `slots:`.*None twice"):
+        find(source(path), (STATIC,))
 
 
 # -- pixels ----------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -65,22 +66,31 @@ def by_layer(rows: tuple[LayerCost, ...]) -> dict[str, LayerCost]:
 
 def test_composites_are_asked_for_as_predicted(earth_engine: Any, tmp_path: Path) -> None:
     made = planned(COMPOSITES)
-    for layer in made.layers:
-        name = layer.layer.name
+    for name in ("s1", "s2"):
         predicted = by_layer(costs(made, layers=[name], work_bytes=WORK_BYTES))[name].cost
         before = len(earth_engine.asked("computePixels"))
         build(made, tmp_path / "d", runner=Threads(1), layers=[name])
         asked = earth_engine.asked("computePixels")[before:]
         sent = sum(request.sent for request in asked)
-        if name == "cover":  # in its own pixels, which are known only when they are read
-            assert predicted.requests == pytest.approx(len(asked), rel=0.25)
-            assert predicted.bytes == pytest.approx(sent, rel=0.25)
-        else:
-            assert predicted.requests == len(asked) > 3, name
-            assert 0 <= sent - predicted.bytes <= 3 * NPY_HEADER * len(asked), name
+        assert predicted.requests == len(asked) > 3, name
+        assert 0 <= sent - predicted.bytes <= 3 * NPY_HEADER * len(asked), name
         assert predicted.units == {}
         assert predicted.allowances["eecu_hours"]["Community"] == 150
         assert any("assumed" in note for note in predicted.notes)
+
+
+def test_a_map_in_degrees_is_predicted_nearly(
+    earth_engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pixels are 1/12000 of a degree, 7 % smaller than the 10 m that its table says."""
+    monkeypatch.setattr(requests, "MAX_BYTES", 48 * 2**20)
+    made = planned(COMPOSITES)
+    predicted = by_layer(costs(made, layers=["cover"], work_bytes=WORK_BYTES))["cover"].cost
+    build(made, tmp_path / "d", runner=Threads(1), layers=["cover"])
+    asked = earth_engine.asked("computePixels")
+    assert predicted.requests == len(asked) > 3
+    sent = sum(request.sent for request in asked)
+    assert 0.75 * sent < predicted.bytes < sent
 
 
 def test_only_the_directions_that_there_are_are_counted() -> None:
@@ -122,8 +132,24 @@ def test_images_in_their_own_pixels_are_predicted_nearly(earth_engine: Any, tmp_
     predicted = by_layer(costs(made, work_bytes=WORK_BYTES))["s2"].cost
     build(made, tmp_path / "d", runner=Threads(1))
     asked = earth_engine.asked("computePixels")
-    assert predicted.requests == pytest.approx(len(asked), rel=0.25)
-    assert predicted.bytes == pytest.approx(sum(request.sent for request in asked), rel=0.25)
+    assert predicted.requests == len(asked) > 3
+    assert predicted.bytes == pytest.approx(sum(request.sent for request in asked), rel=0.06)
+
+
+def test_measuring_images_in_their_own_pixels(earth_engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where more requests were predicted than it took, what it was charged is known all the same."""
+    earth_engine.eecu_rate = 3600e6
+    made = planned(COMPOSITES)
+    source = bare(made.layer("cover").source)
+    assert isinstance(source, EarthEngine)
+    tasks = [(unit, None) for unit in made.units(frozenset({"cover"}))]
+    read = layer_reads(made, "cover", tasks, None, WORK_BYTES)[0]
+    predicted = source.estimate([read.geobox], [read.slot], read.items).requests
+    monkeypatch.setattr(requests, "MAX_BYTES", 48 * 2**20)
+    monkeypatch.setattr(cost, "_sizes", lru_cache(lambda *_: (1,) * (predicted + 1)))
+    taken = source.measure(read.items, read.geobox, read.slot)
+    assert taken.requests == 1 < predicted + 1
+    assert taken.units["eecu_hours"] > 0
 
 
 def test_measuring_counts_the_profiles_of_all_threads(earth_engine: Any) -> None:

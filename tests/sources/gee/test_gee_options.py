@@ -354,7 +354,7 @@ def test_the_recipe_of_m3leo_asks_for_all_its_layers():
     recipe, _ = load_recipe("m3leo-gee")
     assert {model.options["product"] for model in recipe.layers.values()} == {
         "s1-grd", "s2-sr", "worldcover-v100", "ghs-built-s", "cci-agb", "mod44b", "glo30", "gssic-coherence",
-        "gssic-backscatter",
+        "gssic-backscatter-raw",
     }  # fmt: skip
     assert {name for name, model in recipe.layers.items() if model.role == "label"} == {
         "worldcover", "ghsbuilts", "biomass", "modis44b",

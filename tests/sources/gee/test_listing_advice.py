@@ -8,7 +8,7 @@ from typing import Any
 
 from shapely.geometry import box
 
-from m3leo_prep.core.raster import Item
+from m3leo_prep.core.raster import STATIC, Item
 from m3leo_prep.core.slots import parse_slots
 from m3leo_prep.sources.gee import EarthEngine
 from m3leo_prep.sources.gee.finding.advice import advise
@@ -67,3 +67,14 @@ def test_older_processings_and_missing_scores_are_counted() -> None:
         "3 older processings of images that are there in a newer baseline were left out",
         "2 of 3 images have no cloud score yet: none of their pixels count as clear",
     ]
+
+
+def test_a_collection_of_many_dates_without_slots_is_told() -> None:
+    said = {"veg": {"kind": "continuous", "bands": ["B4"]}}
+    own: dict[str, Any] = {"product": "", "collection": "me/mine", "pitch": 10, "variables": said}
+    items = [Item(f"i{k}", HERE, properties={"date": f"202{k}-01-05"}) for k in (1, 0)]
+    assert advise(EarthEngine(**own)._choice, items, (STATIC,)) == [
+        "images of 2020-01-05 to 2021-01-05 become one: say `slots:` or `year:` to keep dates apart"
+    ]
+    assert advise(EarthEngine(**own)._choice, items[:1], (STATIC,)) == []
+    assert advise(EarthEngine(**own, year=2020)._choice, items, (STATIC,)) == []

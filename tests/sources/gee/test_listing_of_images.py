@@ -143,6 +143,13 @@ def test_a_layer_without_slots_has_items_without_times(earth_engine: Any) -> Non
     assert earth_engine.asked("computeFeatures")[0].expression.dates == []
 
 
+def test_images_of_a_users_collection_tell_their_dates_where_no_slot_does(earth_engine: Any) -> None:
+    scenes = [scene("me/mine", "a", "2020-06-02"), scene("me/mine", "b", "2021-06-02")]
+    items = found(earth_engine, scenes, (STATIC,), **MINE)
+    assert sorted(str(item.properties["date"]) for item in items) == ["2020-06-02", "2021-06-02"]
+    assert "date" not in found(earth_engine, scenes, **MINE)[0].properties
+
+
 def test_the_one_year_of_a_layer_without_slots_is_asked_for(earth_engine: Any) -> None:
     scenes = [radar("old", "2019-12-31T23:59:59.999"), radar("in", "2020-12-31T23:59"), radar("new", "2021-01-01")]
     items = found(earth_engine, scenes, (STATIC,), year=2020)
@@ -163,7 +170,10 @@ def test_the_one_year_of_a_layer_without_slots_is_asked_for(earth_engine: Any) -
         ({"product": "srtm"}, None, box(10, 70, 11, 71), "no data here.*56S to 60N"),
         ({"product": "srtm"}, {"years": [2000]}, HERE, "one image without dates.*leave out `slots:`"),
         ({"product": "s1-grd"}, None, HERE, "many dates.*slots: {seasons: 2020}"),
-        ({"product": "cci-agb"}, None, HERE, "many dates.*year: 20"),
+        ({"product": "cci-agb"}, None, HERE, "many dates.*year: 2020"),
+        ({"product": "ghs-pop"}, None, HERE, "many dates.*year: 2020"),  # and not 2030, a projection
+        ({"product": "floods"}, None, HERE, "many dates.*year: 2018"),
+        ({"product": "mod44b", "year": 2020}, {"years": [2020]}, HERE, "year: 2020.*without slots.*remove `year:`"),
         ({"product": "s2-sr", "cloud": "qa60"}, {"months": 2022}, HERE, "clouds pass in slot 2022-01.*cloud: scl"),
         ({"product": "s2-sr", "cloud": "qa60"}, {"periods": [["2021-12-01", "2022-01-24"]]}, HERE, None),
         ({"product": "s2-sr", "cloud": "scl"}, {"months": 2023}, HERE, None),
@@ -521,8 +531,13 @@ def test_a_limit_of_cloud_that_nothing_meets_is_explained(earth_engine: Any) -> 
 
 
 def test_filters_that_leave_all_out_are_named(earth_engine: Any) -> None:
-    with pytest.raises(ConfigError, match=r"(?s)none of the 1 images.*`filters:` kind"):
-        found(earth_engine, [scene("me/mine", "a", "2020-06-02")], **MINE, filters={"kind": "b"})
+    scenes = [scene("me/mine", name, "2020-06-02", kind=name) for name in "ac"]
+    with pytest.raises(ConfigError, match=r"(?s)none of the 2 images.*`filters:` kind is a, c$"):
+        found(earth_engine, scenes, **MINE, filters={"kind": "b"})
+    with pytest.raises(ConfigError, match=r"(?s)`filters:` kidn is a property that none of them has"):
+        found(earth_engine, scenes, **MINE, filters={"kidn": "a"})
+    with pytest.raises(ConfigError, match=r"(?s)there are: ascending.*`filters:` mode is a property that none"):
+        found(earth_engine, [radar("a", "2020-06-02")], filters={"mode": "b"})
 
 
 def test_where_nothing_is_nothing_is_blamed(earth_engine: Any) -> None:

@@ -11,7 +11,7 @@ import pytest
 from m3leo_prep.core.errors import ConfigError, SourceError, TransientError, TriedOut
 from m3leo_prep.sources.gee.reading.decode import decode
 from m3leo_prep.sources.gee.reading.pixels import Pixels, fetch
-from m3leo_prep.sources.gee.reading.requests import Band, pieces
+from m3leo_prep.sources.gee.reading.requests import Band, Request, pieces
 from m3leo_prep.sources.gee.service.session import session
 from m3leo_prep.testing.earth_engine.serving import faults
 from tests.sources.gee.scenes import X0, Y0, Shelf, band, pair, window
@@ -189,7 +189,8 @@ def body(shape: tuple[int, int], bands: tuple[Band, ...], seed: int = 0) -> tupl
     array = np.zeros(shape, [(one.name, one.dtype) for one in bands])
     rng = np.random.default_rng(seed)
     for one in bands:
-        array[one.name] = rng.integers(0, 200, shape)
+        low, high = (0, 200) if one.dtype in {"uint8", "float32"} else (-32_768, 32_767)
+        array[one.name] = rng.integers(low, high, shape).astype(one.dtype)
     file = io.BytesIO()
     np.save(file, array)
     return file.getvalue(), array
@@ -206,32 +207,39 @@ class Drips(io.BytesIO):
     "bands",
     [
         tuple(Band(f"b{k}", "int16", -1) for k in range(24)),
+        tuple(Band(f"b{k}", "uint16", 1) for k in range(4)),
         tuple(Band(f"b{k}", "uint8", 255) for k in range(3)),
         tuple(Band(f"b{k}", "float32", -1.0) for k in range(5)),
         BANDS,
         tuple(Band(f"band_with_a_long_name_{k:04d}", "uint8", 255) for k in range(1024)),
     ],
-    ids=["24 int16", "3 uint8", "5 float32", "mixed", "1024 bands"],
+    ids=["24 int16", "4 uint16", "3 uint8", "5 float32", "mixed", "1024 bands"],
 )
 @pytest.mark.parametrize("stream", [io.BytesIO, Drips])
-def test_a_body_is_put_in_its_places_as_numpy_reads_it(bands: tuple[Band, ...], stream: Any) -> None:
-    shape = (37, 301) if len(bands) < 1000 else (3, 5)
+@pytest.mark.parametrize("width", [300, 301])
+def test_a_body_is_put_in_its_places_as_numpy_reads_it(bands: tuple[Band, ...], stream: Any, width: int) -> None:
+    """300 px in a row are taken apart by the kernel of whole words where bands are of two bytes."""
+    shape = (37, width) if len(bands) < 1000 else (3, 5)
     data, array = body(shape, bands)
-    wide = Pixels.empty(bands, (shape[0] + 4, shape[1] + 9))
-    places = [plane[2:-2, 4:-5] for plane in wide.planes()]
-    for plane in wide.planes():
+    wide = Pixels.empty(bands, (shape[0] + 4, shape[1] + 8))
+    for plane in wide.arrays.values():
         plane[:] = 7
+    places = wide.places(Request(2, 2 + shape[0], 4, 4 + shape[1], 0, len(bands)))
     decode(stream(data), bands, places)
-    for one, place, plane in zip(bands, places, wide.planes(), strict=True):
+    for one, place in zip(bands, places, strict=True):
         np.testing.assert_array_equal(place, array[one.name])
-        plane[2:-2, 4:-5] = 7
-        assert (plane == 7).all(), "written beyond its place"
+        place[:] = 7
+    assert all((plane == 7).all() for plane in wide.arrays.values()), "written beyond its place"
+
+
+def everywhere(bands: tuple[Band, ...], rows: int, cols: int) -> Any:
+    return Pixels.empty(bands, (rows, cols)).places(Request(0, rows, 0, cols, 0, len(bands)))
 
 
 def test_bodies_that_are_not_what_was_asked_for_are_refused() -> None:
     bands = BANDS[:2]
     data, _ = body((6, 5), bands)
-    places = Pixels.empty(bands, (6, 5)).planes()
+    places = everywhere(bands, 6, 5)
     for end in (3, 9, 40, len(data) - 1):
         with pytest.raises(TransientError, match="ended before"):
             decode(io.BytesIO(data[:end]), bands, places)
@@ -240,7 +248,7 @@ def test_bodies_that_are_not_what_was_asked_for_are_refused() -> None:
     with pytest.raises(TransientError, match="no pixels but"):
         decode(io.BytesIO(b"<!DOCTYPE html>" + data), bands, places)
     with pytest.raises(SourceError, match=r"\(6, 5\) pixels where \(5, 6\)"):
-        decode(io.BytesIO(data), bands, Pixels.empty(bands, (5, 6)).planes())
+        decode(io.BytesIO(data), bands, everywhere(bands, 5, 6))
     for wrong in (bands[::-1], (Band("byte", "uint16", 0), bands[1]), (Band("other", "int16", 0), bands[1])):
         with pytest.raises(SourceError, match=r"where .* were asked for"):
-            decode(io.BytesIO(data), wrong, Pixels.empty(wrong, (6, 5)).planes())
+            decode(io.BytesIO(data), wrong, everywhere(wrong, 6, 5))

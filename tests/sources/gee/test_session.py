@@ -35,7 +35,7 @@ from m3leo_prep.sources.gee.service.credentials import HIGH_VOLUME, FixedToken, 
 from m3leo_prep.sources.gee.service.limiter import CAP, RESTRICTED_CAP, START, Limiter
 from m3leo_prep.sources.gee.service.session import ATTEMPTS, PATIENCE_SECONDS, Session, reset, session
 from m3leo_prep.sources.gee.service.slots import Slots
-from m3leo_prep.sources.gee.service.transport import Transport, _Watch
+from m3leo_prep.sources.gee.service.transport import Transport, _Watch, read_by
 from m3leo_prep.testing.earth_engine.serving.limits import Limits
 from m3leo_prep.testing.earth_engine.serving.server import StandIn
 
@@ -569,6 +569,59 @@ def test_a_process_has_one_session(environment: Server) -> None:
     assert environment.tokens == [f"Bearer {SECRET}"]
     reset()
     assert session() is not several[0]
+
+
+def test_a_script_that_initialises_the_client_takes_nothing_away(
+    environment: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Many files for Earth Engine begin with it: requests then went by another login, project and transport."""
+    from google.oauth2.credentials import Credentials
+
+    first = session()
+    ee.Initialize(Credentials("another-token"), url=environment.url, project="another-project")
+    ee.data.setMaxRetries(5)
+    assert session() is first
+    assert "ee.Initialize was called by other code" in caplog.text
+    environment.script = [lambda handler: handler.reply(500, b"{}")]
+    caplog.clear()
+    assert run(session()) == 42
+    assert environment.tokens == [f"Bearer {SECRET}"] * 2
+    assert first.statistics().retries == 1, "attempts are ours again"
+    assert ee.data._get_state().cloud_api_user_project == "a-project"
+    assert not caplog.records
+
+
+def test_pixels_that_come_by_another_connection_are_not_taken_for_read() -> None:
+    """Or their buffer, which nobody filled, would pass for pixels."""
+    with pytest.raises(TransientError, match=r"another connection: was ee\.Initialize called"), read_by(lambda _: None):
+        pass  # as the client does where somebody took our transport away
+    with pytest.raises(TooLarge), read_by(lambda _: None):
+        raise TooLarge("an error is told as it is")
+
+
+def test_a_session_that_is_closed_leaves_no_thread_and_asks_no_more(environment: Server) -> None:
+    before = set(threading.enumerate())
+    service = session()
+    busy = threading.Event()
+
+    def slow(handler: Handler) -> None:
+        busy.set()
+        time.sleep(0.3)
+        handler.reply(503, b"{}")
+
+    def first() -> None:
+        busy.wait(10)
+        raise TooLarge("the first")
+
+    environment.script = [slow]
+    with pytest.raises(TooLarge):
+        service.map([first, lambda: run(service)])
+    reset()
+    assert len(environment.bodies) == 1
+    assert not [one for one in set(threading.enumerate()) - before if one.name.startswith("earth-engine_")]
+    with pytest.raises(TriedOut, match="was closed"):
+        run(service)
+    assert len(environment.bodies) == 1
 
 
 def test_a_forked_child_connects_for_itself(environment: Server) -> None:

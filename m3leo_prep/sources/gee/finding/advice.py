@@ -42,6 +42,9 @@ def advise(choice: Choice, items: Sequence[Item], slots: Sequence[Slot]) -> list
     for first, last, what in choice.row.gaps:
         if any(overlap(start, end, first, last) for start, end in spans(choice, slots)):
             warnings.append(f"from {first} to {last}: {what}")
+    dates = sorted({str(item.properties["date"]) for item in items if "date" in item.properties})
+    if len(dates) > 1 and choice.year is None:
+        warnings.append(f"images of {dates[0]} to {dates[-1]} become one: say `slots:` or `year:` to keep dates apart")
     older = sum(int(item.properties.get("older_processings", 0)) for item in items)
     if older:
         warnings.append(f"{older:,} older processings of images that are there in a newer baseline were left out")

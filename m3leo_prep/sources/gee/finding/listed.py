@@ -9,6 +9,7 @@ from typing import Any
 
 from shapely.geometry.base import BaseGeometry
 
+DATE = "system:time_start"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +12,16 @@ from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.raster import Item, Slot
 from m3leo_prep.sources.gee.choice import Choice
 from m3leo_prep.sources.gee.finding import catalogue, datatakes, orbits
-from m3leo_prep.sources.gee.finding.listed import Listed
+from m3leo_prep.sources.gee.finding.listed import DATE, Listed, text, time_of
 from m3leo_prep.sources.gee.finding.places import outline
 from m3leo_prep.sources.gee.finding.windows import check, windows
 from m3leo_prep.sources.gee.products import row
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
+
+_NAMED = 6
+"""Values of a property that are named one by one."""
 
 
 def find(choice: Choice, area: BaseGeometry, slots: Sequence[Slot]) -> Iterator[Item]:
@@ -60,6 +63,9 @@ def find(choice: Choice, area: BaseGeometry, slots: Sequence[Slot]) -> Iterator[
     for image, others in taken:
         item = Item(image.id, image.footprint, image.version, None if static else image.time)
         properties: dict[str, str | int | float] = {"crs": image.crs}
+        dated = time_of(image.properties.get(DATE)) if static else None
+        if dated:
+            properties["date"] = dated.date().isoformat()
         match choice.row.family:
             case "radar":
                 item = replace(item, acquisition=orbits.acquisition(image))
@@ -91,7 +97,8 @@ def _properties(choice: Choice) -> tuple[str, ...]:
         case "optical":
             return datatakes.PROPERTIES
         case "plain":
-            return ()
+            # Of what is in no table it is not known whether images of any date may be mixed.
+            return () if choice.row.name else (DATE,)
 
 
 def _scored(choice: Choice, area: BaseGeometry, slots: Sequence[Slot]) -> frozenset[str]:
@@ -130,21 +137,31 @@ def _explain(choice: Choice, area: BaseGeometry, slots: Sequence[Slot]) -> None:
     place = shapely.Point(area.representative_point()).buffer(0.05)
     spans = windows(choice, slots)
     whole = [(spans[0][0], spans[-1][1])] if spans else []
-    there = catalogue.images(choice.row, place, whole, own, _properties(choice))
+    there = catalogue.images(choice.row, place, whole, own, (*_properties(choice), *choice.row.filters))
     there = [image for image in there if any(slot.contains(image.time) for slot in slots)]
     if not there:
         return
     when = f"{slots[0].label} to {slots[-1].label}" if len(slots) > 1 else slots[0].label
     when = str(choice.year) if slots[0].is_static and choice.year else when
+    hints = [_instead(choice, there), *_filtered(there, choice.row.filters.keys() - own.keys())]
     raise ConfigError(
         f"none of the {len(there):,} images here in {when} is what the layer asks for",
         where=choice.row.name or choice.row.title,
-        hint=_instead(choice, there, sorted(asked.keys() - own.keys())),
+        hint="; ".join(filter(None, hints)),
     )
 
 
-def _instead(choice: Choice, there: Sequence[Listed], filters: Sequence[str]) -> str:
-    """Return what could be asked for."""
+def _filtered(there: Sequence[Listed], filters: Iterable[str]) -> Iterator[str]:
+    """Yield what the images have of each property that the recipe filters by."""
+    for name in sorted(filters):
+        values = sorted({text(image.properties[name]) for image in there if name in image.properties})
+        more = ", ..." if len(values) > _NAMED else ""
+        has = f"is {', '.join(values[:_NAMED])}{more}" if values else "is a property that none of them has"
+        yield f"`filters:` {name} {has}"
+
+
+def _instead(choice: Choice, there: Sequence[Listed]) -> str:
+    """Return what could be asked for; nothing where only the recipe's own filters can be the reason."""
     match choice.row.family:
         case "radar":
             tracks = orbits.tracks_by_direction(there)
@@ -160,4 +177,4 @@ def _instead(choice: Choice, there: Sequence[Listed], filters: Sequence[str]) ->
             clouds = [float(image.properties.get(datatakes.CLOUDS, 100)) for image in there]
             return f"the clearest has {min(clouds):.0f} % cloud; `max_cloud: {choice.max_cloud:g}` leaves it out"
         case _:
-            return f"look at `filters:` {', '.join(filters)}"
+            return ""

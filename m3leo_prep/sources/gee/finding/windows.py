@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 import shapely
@@ -12,6 +11,7 @@ import shapely
 from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.raster import Slot
 from m3leo_prep.sources.gee.choice import Choice, Row
+from m3leo_prep.sources.gee.products import with_year, years_in_words
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
@@ -45,8 +45,12 @@ def check(choice: Choice, area: BaseGeometry, slots: Sequence[Slot]) -> None:
     static = slots[0].is_static
     if not static and not row.is_collection:
         raise ConfigError("it is one image without dates", where=where, hint="leave out `slots:`")
+    if not static and choice.year is not None:
+        raise ConfigError(
+            f"`year: {choice.year}` is for a layer without slots", where=where, hint="remove `year:` or `slots:`"
+        )
     if static and choice.year is None and _has_years(row):
-        hint = f"`year: {_newest(row)}`, or `slots: {{years: [...]}}`"
+        hint = f"`year: {2020 if with_year(row, 2020) else _last_year(row)}`, or `slots: {{years: [...]}}`"
         if choice.mode == "composite":
             hint = "`slots: {seasons: 2020}` (or months, years, dates, periods), or `year: 2020` for one composite"
         raise ConfigError(f"it has images of many dates: {existing(row)}", where=where, hint=f"say {hint}")
@@ -77,9 +81,7 @@ def windows(choice: Choice, slots: Sequence[Slot]) -> list[Window]:
 def existing(row: Row) -> str:
     """Return in words which dates a product has."""
     if row.years:
-        runs = groupby(enumerate(sorted(row.years)), lambda pair: pair[1] - pair[0])
-        ranges = [[year for _, year in run] for _, run in runs]
-        return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]} to {r[-1]}" for r in ranges)
+        return years_in_words(row)
     if row.first is None:
         return "any time"
     return f"{row.first} to {row.last}" if row.last else f"from {row.first} on"
@@ -122,8 +124,8 @@ def _has_years(row: Row) -> bool:
     return row.first is not None and (row.last is None or row.last.year > row.first.year)
 
 
-def _newest(row: Row) -> int:
-    return max(row.years) if row.years else row.last.year if row.last else 2020
+def _last_year(row: Row) -> int:
+    return max(row.years, default=0) or (row.last or row.first or date.max).year
 
 
 def _degrees(value: float, letters: str) -> str:

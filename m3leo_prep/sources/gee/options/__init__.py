@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from m3leo_prep.core.errors import ConfigError
+from m3leo_prep.core.layer import Statistic
 from m3leo_prep.core.text import near
-from m3leo_prep.sources.gee.choice import Choice, Mode, Quantity, Row
+from m3leo_prep.sources.gee.choice import Choice, Kernel, Mode, Quantity, Row
 from m3leo_prep.sources.gee.options.common import check_year, kernel_of, refuse, statistic_of, told
 from m3leo_prep.sources.gee.options.custom import of_collection, of_script, parse_filters
 from m3leo_prep.sources.gee.options.optical import Clouds, clouds
@@ -25,6 +26,9 @@ _OF_OWN = ("pitch", "licence", "citation")
 _OF_RADAR = ("orbits", "relative_orbits")
 _OF_OPTICAL = ("cloud", "cloud_classes", "clear_from", "max_cloud")
 _PLACES = ("server", "local")
+_ANGLES = "incidence"
+_ANGLES_BY: tuple[Kernel, Statistic] = ("bilinear", "mean")
+"""How angles, a smooth grid of 20 km, become one whatever is said of the pixels."""
 
 
 def choose(source: EarthEngine) -> Choice:
@@ -74,7 +78,18 @@ def _of_product(source: EarthEngine) -> Choice:
         rule = clouds(row, source.cloud, source.cloud_classes, source.clear_from, source.max_cloud)
         choice = _of_optical(choice, rule)
         about = {"cloud_rule": rule.words}
-    return replace(choice, quantities=told(choice.quantities, mode, kernel, statistic, about))
+    return replace(choice, quantities=_told(choice, about))
+
+
+def _told(choice: Choice, about: Mapping[str, Any]) -> tuple[Quantity, ...]:
+    """Return the quantities that say how they come about; radar's angles have a way of their own."""
+    if choice.row.family != "radar":
+        return told(choice.quantities, choice.mode, choice.kernel, choice.statistic, about)
+    ready: list[Quantity] = []
+    for one in choice.quantities:
+        is_angle = one.variable.name == _ANGLES
+        ready += told([one], choice.mode, *_ANGLES_BY if is_angle else (choice.kernel, choice.statistic), about)
+    return tuple(ready)
 
 
 def _of_radar(choice: Choice, source: EarthEngine, names: Sequence[str], named: Sequence[str]) -> Choice:

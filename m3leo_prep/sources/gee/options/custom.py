@@ -48,6 +48,10 @@ def of_script(source: EarthEngine) -> Choice:
         ConfigError: no such file, or an option that is missing or makes no sense.
     """
     refuse(source, ("filters", "composite"), "the function in `script` decides it")
+    if source.year is not None:
+        raise ConfigError(
+            "year: a script is given the days of its slot", hint=f"say `slots: {{years: [{source.year}]}}` instead"
+        )
     path, colon, function = source.script.rpartition(":")
     if not colon or not path.endswith(".py") or not function.isidentifier():
         raise ConfigError(f"script: '{source.script}' is not file.py:function", hint="script: ./ndvi.py:image")
@@ -94,7 +98,8 @@ def _row(source: EarthEngine, quantities: Sequence[Quantity], mode: Mode, filter
         family="plain",
         mode=mode,
         pitch=float(pitch),
-        kernel=_safe_kernel(quantities),
+        # What a script gives may be a composite, which cannot be resampled.
+        kernel="nearest" if mode == "computed" else _safe_kernel(quantities),
         quantities=tuple(quantities),
         licence=source.licence or "unknown",
         citation=source.citation,

@@ -201,15 +201,20 @@ def numbers(image: ee.Image, quantity: Quantity) -> ee.Image:
 def plain_values(choice: Choice, quantity: Quantity, sent: Sent) -> Read:
     """Return values (band, y, x) in the variable's unit, valid, and what was seen and discarded."""
     parts = [sent(sent_name(quantity, band)) for band in quantity.variable.bands]
-    data, valid = np.stack([part[0] for part in parts]), np.stack([part[1] for part in parts])
+    valid = np.stack([there for _, there in parts])
     _, seen = sent(OBSERVED)
+    is_code = quantity.variable.kind in CODES
     if statistic(choice, quantity) == "count":
-        counted = np.where(valid, data, 0)
-        return counted.astype(np.uint16 if quantity.variable.kind in CODES else np.float32), valid | seen, None
+        counted = [np.where(there, number, 0) for number, there in parts]
+        return np.stack(counted).astype(np.uint16 if is_code else np.float32), valid | seen, None
     masked = seen & ~valid if seen.any() else None
-    if quantity.variable.kind not in CODES:
-        return (data.astype(np.float64) * quantity.scale + quantity.offset).astype(np.float32), valid, masked
-    if not quantity.flags_of:
-        # A class that the legend lacks is out of range.
-        data = np.stack([values_of(quantity, quantity.dtype, *part).data for part in zip(data, valid, strict=True)])
-    return data, valid, masked
+    if not is_code:
+        data = np.empty(valid.shape, np.float32)
+        for place, (number, _) in zip(data, parts, strict=True):
+            # Band by band: in double precision all of them would be the most that a window holds.
+            place[:] = number * np.float64(quantity.scale) + quantity.offset
+        return data, valid, masked
+    if quantity.flags_of:
+        return np.stack([number for number, _ in parts]), valid, masked
+    # A class that the legend lacks is out of range.
+    return np.stack([values_of(quantity, quantity.dtype, *part).data for part in parts]), valid, masked

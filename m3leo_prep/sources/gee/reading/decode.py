@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from m3leo_prep.core.errors import SourceError, TransientError
 from m3leo_prep.sources.gee.reading.requests import Band
 
+Places = NDArray[Any] | Sequence[NDArray[Any]]
+"""Where bands go: (y, x) each, or all in one array (band, y, x)."""
 _BLOCK = 2 * 2**20
 """Bytes that are taken apart at once."""
 _START = 10
@@ -31,19 +33,20 @@ class Stream(Protocol):
         ...
 
 
-def decode(stream: Stream, bands: Sequence[Band], places: Sequence[NDArray[Any]]) -> None:
+def decode(stream: Stream, bands: Sequence[Band], places: Places) -> None:
     """Read one answer into its places.
 
     Args:
         stream: the body, from its start.
         bands: what was asked for, in order.
-        places: per band the (y, x) array to fill.
+        places: per band the (y, x) array to fill; bands of one type are read fastest into one array (band, y, x).
 
     Raises:
         TransientError: the body ends early, goes on beyond its pixels, or is no NPY at all.
         SourceError: it holds other bands, types or pixels than asked for.
     """
     shape = places[0].shape
+    words = _words(bands, places)
     wanted = np.dtype([(band.name, np.dtype(band.dtype).newbyteorder("<")) for band in bands])
     _check(_header(stream), wanted, shape)
     rows, cols = shape
@@ -52,10 +55,27 @@ def decode(stream: Stream, bands: Sequence[Band], places: Sequence[NDArray[Any]]
     for row in range(0, rows, step):
         part = block[: min(step, rows - row)]
         _fill(stream, part.view("u1").reshape(-1).data)
+        if words is not None:
+            _take_apart(part, words[:, row : row + len(part)])
+            continue
         for band, place in zip(bands, places, strict=True):
             place[row : row + len(part)] = part[band.name]
     if stream.readinto(memoryview(bytearray(1))):
         raise TransientError("Earth Engine sent more than the pixels that were asked for")
+
+
+def _words(bands: Sequence[Band], places: Places) -> NDArray[np.uint64] | None:
+    """Return places as words of four pixels, (band, y, x / 4), where two-byte bands can be taken apart so."""
+    if not isinstance(places, np.ndarray) or places.itemsize != 2 or len(bands) % 4 or places.shape[2] % 4:
+        return None
+    words = places.view(np.uint64)
+    return words if words.flags.aligned else None
+
+
+def _take_apart(records: NDArray[Any], words: NDArray[np.uint64]) -> None:
+    from m3leo_prep.sources.gee.reading import _lanes
+
+    _lanes.take_apart(records.view(np.uint64).reshape(*records.shape, -1), words)
 
 
 def _header(stream: Stream) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m3leo_prep.core.errors import TooLarge, TriedOut
-from m3leo_prep.sources.gee.reading.decode import decode
+from m3leo_prep.sources.gee.reading.decode import Places, decode
 from m3leo_prep.sources.gee.reading.requests import Band, Request, pieces
 from m3leo_prep.sources.gee.service.session import Session, session
 
@@ -38,14 +38,18 @@ class Pixels:
         kinds = [band.dtype for band in bands]
         return cls(tuple(bands), {kind: np.empty((kinds.count(kind), *shape), kind) for kind in dict.fromkeys(kinds)})
 
-    def planes(self) -> list[NDArray[Any]]:
-        """Return each band's own (y, x), in order: views that may be written to."""
+    def places(self, piece: Request) -> Places:
+        """Return where the bands of a piece lie, in order: views to write to, in one array if all are of one type."""
+        bands, rows, cols = piece.window
+        if len(self.arrays) == 1:
+            (array,) = self.arrays.values()
+            return array[bands, rows, cols]
         taken = dict.fromkeys(self.arrays, 0)
         found = []
         for band in self.bands:
-            found.append(self.arrays[band.dtype][taken[band.dtype]])
+            found.append(self.arrays[band.dtype][taken[band.dtype], rows, cols])
             taken[band.dtype] += 1
-        return found
+        return found[bands]
 
     def stack(self, names: Sequence[str]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Return values and valid of some bands of one dtype, both (band, y, x), in the order of ``names``.
@@ -87,12 +91,11 @@ def fetch(image: ee.Image, bands: Sequence[Band], geobox: GeoBox, *, what: str) 
         ConfigError, CredentialsError, QuotaReached: see ``Session.run``.
     """
     pixels = Pixels.empty(bands, (geobox.shape[0], geobox.shape[1]))
-    planes = pixels.planes()
     ready = prepared(image, bands)
     service = session()
     todo = pieces(geobox, bands)
     while todo:
-        asked = [partial(_ask, service, ready, bands, geobox, planes, piece, what) for piece in todo]
+        asked = [partial(_ask, service, ready, pixels, geobox, piece, what) for piece in todo]
         todo = [half for halves in service.map(asked) for half in halves]
     return pixels
 
@@ -120,9 +123,8 @@ def prepared(image: ee.Image, bands: Sequence[Band]) -> ee.Image:
 def _ask(
     service: Session,
     image: ee.Image,
-    bands: Sequence[Band],
+    pixels: Pixels,
     geobox: GeoBox,
-    planes: Sequence[NDArray[Any]],
     piece: Request,
     what: str,
 ) -> tuple[Request, ...]:
@@ -131,7 +133,7 @@ def _ask(
 
     from m3leo_prep.sources.gee.service.transport import read_by
 
-    chosen = bands[piece.band0 : piece.band1]
+    chosen = pixels.bands[piece.band0 : piece.band1]
     request = {
         "expression": image,
         "fileFormat": "NPY",
@@ -139,8 +141,7 @@ def _ask(
         "grid": piece.grid(geobox),
         "workloadTag": WORKLOAD_TAG,
     }
-    _, rows, cols = piece.window
-    places = [plane[rows, cols] for plane in planes[piece.band0 : piece.band1]]
+    places = pixels.places(piece)
 
     def once() -> None:
         with read_by(lambda body: decode(body, chosen, places)):

@@ -38,6 +38,7 @@ WORKLOAD_TAG = "m3leo-prep"
 """By which a project's owner tells our part of its compute time from the rest:
 https://developers.google.com/earth-engine/guides/monitoring_usage"""
 
+_LOGGER = logging.getLogger(__name__)
 _lock = threading.Lock()
 _session: Session | None = None
 _pool_thread = threading.local()
@@ -77,18 +78,32 @@ class Session:
         self._chance = chance
         self._pool_lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
-        ee.Reset()
-        # Attempts are counted here; the client's own would multiply them.
-        ee.data.setMaxRetries(0)
+        self._is_closed = False
         # It warns of every refused request; what matters of that is told once, here.
         logging.getLogger("googleapiclient.http").setLevel(logging.ERROR)
+        ee.Reset()
+        self.connect()
+
+    def connect(self) -> None:
+        """Let the client send by this session's transport."""
+        import ee
+
+        # Attempts are counted here; the client's own would multiply them.
+        ee.data.setMaxRetries(0)
         # Without credentials: the transport sends the token, one renewal for all threads.
         self.run(
-            lambda: ee.Initialize(None, url=url, project=self.project, http_transport=transport),
-            what=f"connecting to {url}",
+            lambda: ee.Initialize(None, url=self.url, project=self.project, http_transport=self._transport),
+            what=f"connecting to {self.url}",
             attempts=FIRST_ATTEMPTS,
         )
         ee.data.setDefaultWorkloadTag(WORKLOAD_TAG)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the client sends by this transport still: ``ee.Initialize`` in anybody's code takes it away."""
+        import ee
+
+        return ee.data._get_state().http_transport is self._transport  # noqa: SLF001  (nothing public tells)
 
     def __repr__(self) -> str:
         return f"Session({self})"
@@ -116,6 +131,8 @@ class Session:
         give_up: float | None = None
         for attempt in range(1, attempts + 1):
             with self._limiter.turn() as began:
+                if self._is_closed:
+                    raise TriedOut("the connection to Earth Engine was closed", hint=LATER, where=what)
                 try:
                     value = request()
                 except PrepError as error:
@@ -185,11 +202,12 @@ class Session:
         return self._limiter.statistics()
 
     def close(self) -> None:
-        """Let go of threads and connections; what runs goes on to its end."""
+        """Let go of threads and connections; what is on its way is waited for, and nothing is repeated any more."""
+        self._is_closed = True
         with self._pool_lock:
-            if self._pool is not None:
-                self._pool.shutdown(wait=False, cancel_futures=True)
-                self._pool = None
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
         self._transport.close()
 
     def _failure(self, error: Exception, what: str) -> Failure:
@@ -197,7 +215,7 @@ class Session:
 
 
 def session() -> Session:
-    """Return this process's session; the first call connects.
+    """Return this process's session; the first call connects, and one after somebody else's ``ee.Initialize``.
 
     Raises:
         MissingDependency: the client is not installed.
@@ -208,6 +226,9 @@ def session() -> Session:
     with _lock:
         if _session is None:
             _session = _connected()
+        elif not _session.is_connected:
+            _LOGGER.warning("ee.Initialize was called by other code; connected anew: %s", _session)
+            _session.connect()
         return _session
 
 

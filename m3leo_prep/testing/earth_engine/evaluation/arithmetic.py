@@ -65,7 +65,16 @@ def _real(*dtypes: str) -> str:
     return real_of(union_of(*dtypes))
 
 
+def as_type(array: Array, dtype: str) -> Array:
+    """Return an array in a type; one number for all pixels stays one in memory."""
+    if array.dtype != dtype and array.size and not any(array.strides):
+        return np.broadcast_to(array.flat[0].astype(dtype), array.shape)
+    return array.astype(dtype, copy=False)
+
+
 def _divide(left: Array, right: Array) -> Array:
+    if right.size and not any(right.strides) and right.flat[0] != 0:
+        return left / right
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(right == 0, left.dtype.type(0), left / right)
 

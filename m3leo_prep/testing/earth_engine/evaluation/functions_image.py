@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from m3leo_prep.testing.earth_engine.evaluation.arithmetic import BINARY, CASTS, COMPARED, UNARY, Array
+from m3leo_prep.testing.earth_engine.evaluation.arithmetic import BINARY, CASTS, COMPARED, UNARY, Array, as_type
 from m3leo_prep.testing.earth_engine.evaluation.functions_bands import select
 from m3leo_prep.testing.earth_engine.evaluation.image import Image, Node, no_band, union_of
 from m3leo_prep.testing.earth_engine.evaluation.making import (
@@ -45,7 +45,7 @@ def _binary(name: str) -> None:
         within = union if name in COMPARED or name.startswith("bitwise") or name.endswith("Shift") else dtype
 
         def compute(one: Array, one_mask: Array, two: Array, two_mask: Array) -> Pixels:
-            values = np.asarray(operator(one.astype(within, copy=False), two.astype(within, copy=False)))
+            values = np.asarray(operator(as_type(one, within), as_type(two, within)))
             mask = same_mask(one_mask, two_mask)
             if values.dtype.kind == "f":
                 finite = np.isfinite(values)

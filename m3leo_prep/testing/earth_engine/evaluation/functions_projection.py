@@ -11,7 +11,7 @@ from m3leo_prep.core.authalic import plane
 from m3leo_prep.testing.earth_engine.evaluation.geometries import to_lon_lat
 from m3leo_prep.testing.earth_engine.evaluation.image import Image, Node, Request, resampled
 from m3leo_prep.testing.earth_engine.evaluation.registry import function
-from m3leo_prep.testing.earth_engine.evaluation.sampling import Pixels, places_in, proj_name
+from m3leo_prep.testing.earth_engine.evaluation.sampling import Pixels, places_in, positions, proj_name
 from m3leo_prep.testing.earth_engine.evaluation.values import (
     EarthEngineError,
     Projection,
@@ -115,6 +115,25 @@ def pixel_lon_lat() -> Image:
         return compute
 
     return Image({"longitude": Node("float64", axis(0)), "latitude": Node("float64", axis(1))})
+
+
+@function("Image.pixelCoordinates", "projection")
+def pixel_coordinates(projection: Any) -> Image:
+    """Return x and y of the pixels' centres in pixels of a projection (that it is the centres' is unverified).
+
+    https://developers.google.com/earth-engine/apidocs/ee-image-pixelcoordinates.
+    """
+    target = projection_of(projection, None, None)
+
+    def axis(number: int) -> Callable[[Request], Pixels]:
+        def compute(request: Request) -> Pixels:
+            grid = request.grid
+            at = positions(grid, target.crs, target.transform)[number]
+            return np.broadcast_to(at, (grid.height, grid.width)), request.full(1, "bool")
+
+        return compute
+
+    return Image({"x": Node("float64", axis(0)), "y": Node("float64", axis(1))})
 
 
 @function("Image.pixelArea")

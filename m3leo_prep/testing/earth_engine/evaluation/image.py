@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ from m3leo_prep.testing.earth_engine.evaluation.sampling import (
     Grid,
     Kernel,
     Pixels,
+    cells_of,
+    nearest_of,
     positions,
     refuse_coarse,
     sample,
@@ -53,6 +56,8 @@ class Request:
         self._left = Counter(roots)
         self._kept: dict[Node, Pixels] = {}
         self._places: dict[Projection, tuple[Floats, Floats]] = {}
+        self._cells: dict[Projection, tuple[NDArray[np.int32], NDArray[np.int32]]] = {}
+        self._windows: dict[tuple[Projection, int], tuple[int, int, int, int]] = {}
         waiting = list(self._left)
         seen = set(waiting)
         while waiting:
@@ -81,6 +86,21 @@ class Request:
             self._places[projection] = positions(self.grid, projection.crs, projection.transform)
         return self._places[projection]
 
+    def cells(self, projection: Projection, what: str) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Return in which of a projection's pixels the grid's centres lie, column and row, both (y, x)."""
+        if projection not in self._cells:
+            column, row = self.positions(projection, what)
+            self._cells[projection] = cells_of(column), cells_of(row)
+        return self._cells[projection]
+
+    def window(self, projection: Projection, reach: int, what: str) -> tuple[int, int, int, int]:
+        """Return (row0, row1, col0, col1) of a projection's pixels that a kernel needs."""
+        key = projection, reach
+        if key not in self._windows:
+            column, row = self.positions(projection, what)
+            self._windows[key] = *_span(row, reach, self.grid, what), *_span(column, reach, self.grid, what)
+        return self._windows[key]
+
     def full(self, value: Any, dtype: str) -> NDArray[Any]:
         """Return the same value everywhere; no memory, read-only."""
         return np.broadcast_to(np.dtype(dtype).type(value), (self.grid.height, self.grid.width))
@@ -93,6 +113,11 @@ class Request:
 def is_nothing(mask: NDArray[Any]) -> bool:
     """Return whether a mask is one of ``Request.nothing``."""
     return mask.strides == (0, 0) and mask.size > 0 and not mask[0, 0]
+
+
+def is_all(mask: NDArray[Any]) -> bool:
+    """Return whether a mask says of every pixel at once that it is there, as constants' do."""
+    return mask.dtype == bool and mask.strides == (0, 0) and mask.size > 0 and bool(mask[0, 0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +161,7 @@ def no_band(pattern: Any, bands: Iterable[str], function: str) -> str:
 def _clean(pixels: Pixels, dtype: str) -> Pixels:
     values, mask = pixels
     there = mask > 0
-    if not there.all():
+    if not is_all(mask) and not there.all():
         values = np.where(there, values, 0)
     return values.astype(dtype, copy=False), mask
 
@@ -148,13 +173,19 @@ def _stack(strips: list[Pixels]) -> Pixels:
 
 
 def of_scene(scene: Scene) -> Image:
-    """Return a scene as an image, sampled by the nearest neighbour."""
-    return Image(
-        {band.name: _source(band, scene.id) for band in scene.bands},
-        properties=dict(scene.properties),
-        footprint=scene.footprint,
-        id=scene.id,
-    )
+    """Return a scene as an image, sampled by the nearest neighbour; the same one each time."""
+    image = _IMAGES.get(scene)
+    if image is None:
+        image = _IMAGES[scene] = Image(
+            {band.name: _source(band, scene.id) for band in scene.bands},
+            properties=dict(scene.properties),
+            footprint=scene.footprint,
+            id=scene.id,
+        )
+    return image
+
+
+_IMAGES: WeakKeyDictionary[Scene, Image] = WeakKeyDictionary()
 
 
 def _source(band: SceneBand, scene: str) -> Node:
@@ -162,16 +193,17 @@ def _source(band: SceneBand, scene: str) -> Node:
     what = f"band {band.name} of {scene}"
 
     def compute(request: Request) -> Pixels:
-        column, row = request.positions(projection, what)
-        col0, col1 = _span(column, 0, request.grid, what)
-        row0, row1 = _span(row, 0, request.grid, what)
+        row0, row1, col0, col1 = request.window(projection, 0, what)
         col0, col1 = max(col0, 0), min(col1, band.shape[1])
         row0, row1 = max(row0, 0), min(row1, band.shape[0])
         if col0 >= col1 or row0 >= row1:
             return request.nothing(band.dtype)
         values, valid = band.read(row0, row1, col0, col1)
+        column, row = request.positions(projection, what)
         if values.shape == (request.grid.height, request.grid.width) and _consecutive(column, row):
             return values, valid
+        if column.shape == row.shape:
+            return nearest_of(values, valid, *request.cells(projection, what), col0, row0)
         return sample(values, valid, column - col0, row - row0, "nearest")
 
     return Node(band.dtype, compute, projection=projection)
@@ -190,9 +222,7 @@ def resampled(node: Node, kernel: Kernel, projection: Projection | None = None) 
 
     def compute(request: Request) -> Pixels:
         what = "an image"
-        column, row = request.positions(own, what)
-        reach = REACH[kernel]
-        (col0, col1), (row0, row1) = (_span(axis, reach, request.grid, what) for axis in (column, row))
+        row0, row1, col0, col1 = request.window(own, REACH[kernel], what)
         if col0 >= col1 or row0 >= row1:
             return request.nothing(dtype)
         part = Grid(own.crs, own.transform, col1 - col0, row1 - row0, row0, col0)
@@ -201,6 +231,7 @@ def resampled(node: Node, kernel: Kernel, projection: Projection | None = None) 
         values, mask = Request(part, [node]).pull(node)
         if is_nothing(mask):
             return request.nothing(dtype)
+        column, row = request.positions(own, what)
         return sample(values, mask, column - col0, row - row0, kernel)
 
     return Node(dtype, compute, projection=own)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from m3leo_prep.testing.earth_engine.evaluation.arithmetic import Array, cast
-from m3leo_prep.testing.earth_engine.evaluation.image import Image, Node, Request
+from m3leo_prep.testing.earth_engine.evaluation.image import Image, Node, Request, is_all
 from m3leo_prep.testing.earth_engine.evaluation.registry import function
 from m3leo_prep.testing.earth_engine.evaluation.sampling import Pixels
 from m3leo_prep.testing.earth_engine.evaluation.values import EarthEngineError
@@ -27,6 +27,11 @@ def same_mask(*masks: Array) -> Array:
     """Return where all are valid; of fractions the least (unverified)."""
     out = masks[0]
     for mask in masks[1:]:
+        if is_all(mask):
+            continue
+        if is_all(out):
+            out = mask
+            continue
         out = out & mask if out.dtype == bool and mask.dtype == bool else np.minimum(out, mask)
     return out
 

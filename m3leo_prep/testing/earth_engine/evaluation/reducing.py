@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from m3leo_prep.testing.earth_engine.evaluation import kernels
 from m3leo_prep.testing.earth_engine.evaluation.arithmetic import wide
 from m3leo_prep.testing.earth_engine.evaluation.image import Image, Node, Request, is_nothing, union_of
 from m3leo_prep.testing.earth_engine.evaluation.registry import function
@@ -74,8 +75,7 @@ def _sum(request: Request, nodes: Sequence[Node], output: Output, weighted: bool
     for values, mask in _there(request, nodes):
         valid = mask > 0
         if mask.dtype == bool or not weighted:
-            np.add(total, values, out=total, where=valid, casting="unsafe")
-            weight += valid
+            kernels.add(total.ravel(), weight.ravel(), values.ravel(), valid.ravel())
         else:
             np.add(total, values * mask.astype(np.float64), out=total, where=valid, casting="unsafe")
             weight += mask
@@ -131,21 +131,14 @@ def _percentile(request: Request, nodes: Sequence[Node], output: Output, _: bool
     if not there:
         return request.nothing("float64")
     small = all(np.dtype(node.dtype).itemsize <= 2 or node.dtype == "float32" for node in nodes)
-    stack = np.empty((request.grid.height, request.grid.width, len(there)), np.float32 if small else np.float64)
-    number = np.zeros(stack.shape[:2], np.intp)
+    stack = np.empty((len(there), request.grid.height, request.grid.width), np.float32 if small else np.float64)
     seen: Array | None = None
-    for place, (values, mask) in enumerate(there):
-        valid = mask > 0
-        stack[:, :, place] = np.where(valid, values, np.nan)
-        number += valid
+    for layer, (values, mask) in zip(stack, there, strict=True):
+        layer[:] = values
+        np.copyto(layer, np.nan, where=mask == 0)
         seen = _widest(seen, mask)
-    stack.sort(axis=2)  # what is not a number comes last
-    place = np.maximum(number - 1, 0) * (output.percent / 100)
-    low = np.floor(place).astype(np.intp)
-    high = np.minimum(low + 1, np.maximum(number - 1, 0))
-    first, second = (np.take_along_axis(stack, at[:, :, None], 2)[:, :, 0].astype(np.float64) for at in (low, high))
     assert seen is not None
-    return np.where(number > 0, first + (second - first) * (place - low), 0), seen
+    return kernels.percentile(stack, output.percent), seen
 
 
 _STATISTICS: dict[str, Callable[[Request, Sequence[Node], Output, bool], Pixels]] = {

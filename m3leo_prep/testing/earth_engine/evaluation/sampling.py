@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m3leo_prep.ops._operation import transform as transform_points
+from m3leo_prep.testing.earth_engine.evaluation import kernels
 from m3leo_prep.testing.earth_engine.evaluation.values import EarthEngineError
 
 Kernel = Literal["nearest", "bilinear", "bicubic"]
@@ -132,21 +133,24 @@ def sample(values: NDArray[Any], mask: NDArray[Any], column: Floats, row: Floats
     if kernel == "nearest":
         return _nearest(values, mask, column, row)
     real = np.float32 if values.dtype.itemsize <= 2 or values.dtype == np.float32 else np.float64
-    if (
-        mask.size
+    whole = (
+        bool(mask.size)
         and mask.min() == 1
         and _interior(column, values.shape[1], kernel)
         and _interior(row, values.shape[0], kernel)
-    ):
-        out = (_blend if kernel == "bilinear" else _cubic)(values.astype(real), column, row)
+    )
+    if whole:
+        out = (
+            _blend(values.astype(real, copy=False), mask, column, row)[0]
+            if kernel == "bilinear"
+            else _cubic(values.astype(real), column, row)
+        )
         return out, np.broadcast_to(np.True_, out.shape)
-    weight: NDArray[Any] = mask.astype(real)
-    filled: NDArray[Any] = np.where(mask > 0, values, 0).astype(real) * weight
-    total, share = (_blend(array, column, row) for array in (filled, weight))
-    out_mask: NDArray[Any] = np.minimum(share.astype(np.float32), 1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        out = np.where(share > 0, total / share, 0).astype(real)
+    out, share = _blend(values.astype(real, copy=False), mask, column, row, divide=True)
+    out_mask: NDArray[Any] = np.minimum(share.astype(np.float32, copy=False), 1)
     if kernel == "bicubic":
+        weight: NDArray[Any] = mask.astype(real)
+        filled: NDArray[Any] = np.where(mask > 0, values, 0).astype(real) * weight
         # The weight of all 16 is 1 only where none is masked or outside.
         taps = _gather(weight, column, row, 2)
         whole = np.all([tap == 1 for tap in taps], axis=0)
@@ -190,19 +194,34 @@ def _nearest(values: NDArray[Any], mask: NDArray[Any], column: Floats, row: Floa
     return _take(values, r, c), _take(mask, r, c)
 
 
-def _blend(array: NDArray[Any], column: Floats, row: Floats) -> NDArray[Any]:
-    """Return the bilinear interpolation of ``array`` with zeros outside, along one axis at a time where that can be."""
-    real = array.dtype.type
-    r, c = _whole(row - 0.5, array.shape[0], 1), _whole(column - 0.5, array.shape[1], 1)
-    fr, fc = _fraction(row, real), _fraction(column, real)
+def cells_of(position: Floats) -> NDArray[np.int32]:
+    """Return the numbers of the cells in which positions lie, (y, x); -1 where they are not finite or negative."""
+    out = np.empty(position.shape, np.int32)
+    kernels.cells(position.ravel(), out.ravel())
+    return out
+
+
+def nearest_of(
+    values: NDArray[Any], mask: NDArray[Any], column: NDArray[np.int32], row: NDArray[np.int32], col0: int, row0: int
+) -> Pixels:
+    """Return values and mask of numbered cells, 0 outside; ``values`` begins with the cell (row0, col0)."""
+    out, out_mask = np.empty(column.shape, values.dtype), np.empty(column.shape, mask.dtype)
+    kernels.nearest(values, mask, column.ravel(), row.ravel(), col0, row0, out.ravel(), out_mask.ravel())
+    return out, out_mask
+
+
+def _blend(
+    values: NDArray[Any], mask: NDArray[Any], column: Floats, row: Floats, *, divide: bool = False
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the bilinear interpolation and, with ``divide``, by which share of its neighbours it is divided."""
+    shape = np.broadcast_shapes(row.shape, column.shape)
+    out = np.empty(shape, values.dtype)
+    share = np.empty(shape if divide else (0, 0), values.dtype)
     if row.shape[1] == 1 and column.shape[0] == 1:
-        along: NDArray[Any] = _padded_rows(array, r[:, 0]) * (1 - fr) + _padded_rows(array, r[:, 0] + 1) * fr
-        along = np.ascontiguousarray(along.T)
-        fc = fc.T
-        return np.asarray((_padded_rows(along, c[0]) * (1 - fc) + _padded_rows(along, c[0] + 1) * fc).T)
-    top = _take(array, r, c) * (1 - fc) + _take(array, r, c + 1) * fc
-    low = _take(array, r + 1, c) * (1 - fc) + _take(array, r + 1, c + 1) * fc
-    return np.asarray(top * (1 - fr) + low * fr)
+        kernels.blend_axes(values, mask, row.ravel(), column.ravel(), divide, out, share)
+    else:
+        kernels.blend_points(values, mask, row.ravel(), column.ravel(), divide, out.ravel(), share.ravel())
+    return out, share
 
 
 def _fraction(position: Floats, real: Any) -> NDArray[Any]:
@@ -210,17 +229,6 @@ def _fraction(position: Floats, real: Any) -> NDArray[Any]:
     with np.errstate(invalid="ignore"):
         past = (position - 0.5) - np.floor(position - 0.5)
     return np.nan_to_num(past).astype(real)
-
-
-def _padded_rows(array: NDArray[Any], rows: NDArray[np.intp]) -> NDArray[Any]:
-    """Return rows by number, zeros for those outside."""
-    inside = (rows >= 0) & (rows < array.shape[0])
-    if not array.shape[0]:
-        return np.zeros((len(rows), array.shape[1]), array.dtype)
-    out = array[np.clip(rows, 0, array.shape[0] - 1)]
-    if not inside.all():
-        out[~inside] = 0
-    return out
 
 
 def _gather(array: NDArray[Any], column: Floats, row: Floats, reach: int) -> list[NDArray[Any]]:

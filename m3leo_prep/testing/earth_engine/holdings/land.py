@@ -109,19 +109,23 @@ class Blocks:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _busy: Sequence[threading.Lock] = field(default_factory=lambda: tuple(threading.Lock() for _ in range(64)))
 
-    def window(self, key: Hashable, window: Window, compute: Callable[[Window], Arrays]) -> Arrays:
+    def window(
+        self, key: Hashable, window: Window, compute: Callable[[Window], Arrays], layers: Sequence[int] | None = None
+    ) -> Arrays:
         """Return arrays of a window, put together from blocks.
 
         Args:
             key: of what is computed; the blocks' places are added.
             window: what is asked for.
             compute: gives the arrays of one block.
+            layers: numbers of the arrays that are wanted; none = all.
         """
         row0, row1, col0, col1 = window
         out: list[NDArray[Any]] = []
         for r in range(row0 // SIDE, (row1 - 1) // SIDE + 1):
             for c in range(col0 // SIDE, (col1 - 1) // SIDE + 1):
                 block = self._block((key, r, c), (r * SIDE, (r + 1) * SIDE, c * SIDE, (c + 1) * SIDE), compute)
+                block = block if layers is None else tuple(block[layer] for layer in layers)
                 if not out:
                     out = [np.empty((*a.shape[:-2], row1 - row0, col1 - col0), a.dtype) for a in block]
                 top, low = max(row0, r * SIDE), min(row1, (r + 1) * SIDE)
@@ -171,7 +175,15 @@ class Land:
         self.seed = seed
         self.blocks = Blocks(memory // 2)
         """Of what is made of the ground."""
-        self._grounds = Blocks(memory // 2)
+        self.skies = Blocks(memory // 16)
+        """Of clouds: small, and many neighbours want them."""
+        self._grounds = Blocks(memory // 8 * 3)
+        self._places = Blocks(memory // 16)
+
+    def places(self, lattice: Lattice, window: Window) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return lon and lat of the pixel centres of a window that many dates ask for."""
+        lon, lat = self._places.window(lattice, window, lattice.lonlat)
+        return lon, lat
 
     def ground(self, lattice: Lattice, window: Window) -> Ground:
         """Return the ground under the pixel centres of a window."""

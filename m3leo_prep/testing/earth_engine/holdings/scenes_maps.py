@@ -55,8 +55,8 @@ def cover_scenes(land: Land, version: str) -> Iterator[Scene]:
             out = np.where(seen.variety % 40 == 0, np.uint8(30), out)
         return out, True
 
-    bands = [_band("Map", "uint8", _COVER, (0, 1_728_000, 0, 4_320_000), read)]
-    yield _scene(f"ESA/WorldCover/{version}/{year}", bands, box(-180, -60, 180, 84), _year(year))
+    bands = [map_band("Map", "uint8", _COVER, (0, 1_728_000, 0, 4_320_000), read)]
+    yield map_scene(f"ESA/WorldCover/{version}/{year}", bands, box(-180, -60, 180, 84), whole_year(year))
 
 
 def built_scenes(land: Land) -> Iterator[Scene]:
@@ -64,13 +64,13 @@ def built_scenes(land: Land) -> Iterator[Scene]:
     for year in _BUILT_YEARS:
 
         def read(window: Window, name: str, year: int = year) -> Any:
-            share = _share(land, _MOLLWEIDE, window, 5, 50)
-            built = np.round(10_000 * 0.6 * share * (0.4 + 0.6 * (year - 1975) / 55)).astype(np.uint16)
+            part = share(land, _MOLLWEIDE, window, 5, 50)
+            built = np.round(10_000 * 0.6 * part * (0.4 + 0.6 * (year - 1975) / 55)).astype(np.uint16)
             return (built if name == "built_surface" else built // 4), True
 
         names = ("built_surface", "built_surface_nres")
-        bands = [_band(n, "uint16", _MOLLWEIDE, (0, 180_000, 0, 360_820), partial(read, name=n)) for n in names]
-        yield _scene(f"JRC/GHSL/P2023A/GHS_BUILT_S/{year}", bands, _WORLD, _year(year))
+        bands = [map_band(n, "uint16", _MOLLWEIDE, (0, 180_000, 0, 360_820), partial(read, name=n)) for n in names]
+        yield map_scene(f"JRC/GHSL/P2023A/GHS_BUILT_S/{year}", bands, _WORLD, whole_year(year))
 
 
 def built_10m_scenes(land: Land) -> Iterator[Scene]:
@@ -83,8 +83,8 @@ def built_10m_scenes(land: Land) -> Iterator[Scene]:
         return (built if name == "built_surface" else (built > 80).astype(np.uint8)), True
 
     names = ("built_surface", "built_surface_nres")
-    bands = [_band(n, "uint8", lattice, (0, 1_800_000, 0, 3_608_200), partial(read, name=n)) for n in names]
-    yield _scene("JRC/GHSL/P2023A/GHS_BUILT_S_10m/2018", bands, _WORLD, _year(2018))
+    bands = [map_band(n, "uint8", lattice, (0, 1_800_000, 0, 3_608_200), partial(read, name=n)) for n in names]
+    yield map_scene("JRC/GHSL/P2023A/GHS_BUILT_S_10m/2018", bands, _WORLD, whole_year(2018))
 
 
 VEGETATION_YEARS = range(2015, 2022)
@@ -97,11 +97,11 @@ def vegetation_scenes(land: Land) -> Iterator[Scene]:
     for year in VEGETATION_YEARS:
         day = datetime(year, 3, 5, tzinfo=UTC) if year % 4 == 0 else datetime(year, 3, 6, tzinfo=UTC)
         bands = [
-            _band(name, "uint8", _SINUSOIDAL, (0, 86_400, 0, 172_800), partial(_vegetation, land, name))
+            map_band(name, "uint8", _SINUSOIDAL, (0, 86_400, 0, 172_800), partial(_vegetation, land, name))
             for name in names
         ]
-        yield _scene(
-            f"MODIS/061/MOD44B/{day:%Y_%m_%d}", bands, _WORLD, _times(day, datetime(year + 1, 3, 6, tzinfo=UTC))
+        yield map_scene(
+            f"MODIS/061/MOD44B/{day:%Y_%m_%d}", bands, _WORLD, span(day, datetime(year + 1, 3, 6, tzinfo=UTC))
         )
 
 
@@ -110,7 +110,7 @@ def _vegetation(land: Land, name: str, window: Window) -> Any:
         return np.zeros((window[1] - window[0], window[3] - window[2]), np.uint8), True
     if name.endswith("_SD"):
         return np.full((window[1] - window[0], window[3] - window[2]), 250, np.uint8), True
-    water = _share(land, _SINUSOIDAL, window, 5, 80) > 0.5
+    water = share(land, _SINUSOIDAL, window, 5, 80) > 0.5
     trees, other = (_mean(land, _SINUSOIDAL, window, 5, table) for table in (_TREES, _OTHER))
     parts = {"Percent_Tree_Cover": trees, "Percent_NonTree_Vegetation": other}
     percent = parts.get(name, 100.0 - trees - other)
@@ -130,9 +130,9 @@ def biomass_scenes(land: Land) -> Iterator[Scene]:
             return np.round(mean if name == "agb" else 0.3 * mean + 1.0).astype(np.uint16), True
 
         bands = [
-            _band(n, "uint16", _BIOMASS, (0, 157_500, 0, 405_000), partial(read, name=n)) for n in ("agb", "agb_sd")
+            map_band(n, "uint16", _BIOMASS, (0, 157_500, 0, 405_000), partial(read, name=n)) for n in ("agb", "agb_sd")
         ]
-        yield _scene(f"ESA/CCI/Above_Ground_Biomass/V6_0/{year}", bands, box(-180, -60, 180, 80), _year(year))
+        yield map_scene(f"ESA/CCI/Above_Ground_Biomass/V6_0/{year}", bands, box(-180, -60, 180, 80), whole_year(year))
 
 
 def srtm_scenes(land: Land) -> Iterator[Scene]:
@@ -141,21 +141,21 @@ def srtm_scenes(land: Land) -> Iterator[Scene]:
     def read(window: Window) -> Any:
         return np.round(land.ground(_SRTM, window).height).astype(np.int16), True
 
-    bands = [_band("elevation", "int16", _SRTM, (0, 417_601, 0, 1_296_001), read)]
-    yield _scene("USGS/SRTMGL1_003", bands, box(-180, -56, 180, 60), {"system:time_start": 950_227_200_000})
+    bands = [map_band("elevation", "int16", _SRTM, (0, 417_601, 0, 1_296_001), read)]
+    yield map_scene("USGS/SRTMGL1_003", bands, box(-180, -56, 180, 60), {"system:time_start": 950_227_200_000})
 
 
-def height_scenes(land: Land, places: Sequence[Place]) -> Iterator[Scene]:
-    """Yield COPERNICUS/DEM/GLO30: tiles of a degree, centres on whole degrees, longer pixels from 50 degrees on."""
+def height_scenes(land: Land, places: Sequence[Place], release: str) -> Iterator[Scene]:
+    """Yield a release of COPERNICUS/DEM: tiles of a degree, centres on whole degrees, longer pixels from 50 degrees."""
     types = {"DEM": "float32", "EDM": "uint8", "FLM": "uint8", "HEM": "float32", "WBM": "uint8"}
     for west, south in degrees(places):
         cols = 3600 if south < 50 else 2400 if south < 60 else 1800
         lattice = Lattice(LONLAT, 1 / cols, 1 / 3600, -0.5 / cols, 0.5 / 3600)
         extent = (-(south + 1) * 3600, -south * 3600, west * cols, (west + 1) * cols)
-        bands = [_band(n, t, lattice, extent, partial(_height, land, lattice, n, t)) for n, t in types.items()]
+        bands = [map_band(n, t, lattice, extent, partial(_height, land, lattice, n, t)) for n, t in types.items()]
         name = f"{_degree(west, south, 'N', 'E')}"
-        times = _times(datetime(2010, 12, 1, tzinfo=UTC), datetime(2015, 1, 31, tzinfo=UTC))
-        yield _scene(f"COPERNICUS/DEM/GLO30/{name}", bands, box(west, south, west + 1, south + 1), times)
+        times = span(datetime(2010, 12, 1, tzinfo=UTC), datetime(2015, 1, 31, tzinfo=UTC))
+        yield map_scene(f"COPERNICUS/DEM/{release}/{name}", bands, box(west, south, west + 1, south + 1), times)
 
 
 def _height(land: Land, lattice: Lattice, name: str, dtype: str, window: Window) -> Any:
@@ -184,10 +184,10 @@ def gssic_scenes(land: Land, places: Sequence[Place], kind: str) -> Iterator[Sce
                 read = partial(_gssic, land, lattice, family, season, name, south, raw=raw)
                 dtype = ("uint8" if family == "COHERENCE" else "uint16") if raw else "float32"
                 extent = (-(south + 1) * 1200, -south * 1200, west * 1200, (west + 1) * 1200)
-                bands.append(_band(f"{season}_{name}", dtype, lattice, extent, read))
+                bands.append(map_band(f"{season}_{name}", dtype, lattice, extent, read))
         tile = _degree(west, south + 1, "N", "E")
-        times = _times(datetime(2019, 12, 1, tzinfo=UTC), datetime(2020, 12, 1, tzinfo=UTC)) | {"tile_id": tile}
-        yield _scene(f"{GSSIC}/{kind}/{tile}", bands, box(west, south, west + 1, south + 1), times)
+        times = span(datetime(2019, 12, 1, tzinfo=UTC), datetime(2020, 12, 1, tzinfo=UTC)) | {"tile_id": tile}
+        yield map_scene(f"{GSSIC}/{kind}/{tile}", bands, box(west, south, west + 1, south + 1), times)
 
 
 _GSSIC_NAMES = {
@@ -233,7 +233,7 @@ def _gssic(
     return (number if raw else scaled.astype(np.float32)), valid
 
 
-def _share(land: Land, lattice: Lattice, window: Window, times: int, code: int) -> NDArray[np.float64]:
+def share(land: Land, lattice: Lattice, window: Window, times: int, code: int) -> NDArray[np.float64]:
     """Return the share of a class in each pixel, from ``times`` x ``times`` points."""
     return _mean(land, lattice, window, times, {code: 1})
 
@@ -251,7 +251,8 @@ def _mean(
     return np.asarray(points.mean(axis=(1, 3)))
 
 
-def _band(name: str, dtype: str, lattice: Lattice, extent: Window, read: Read) -> SceneBand:
+def map_band(name: str, dtype: str, lattice: Lattice, extent: Window, read: Read) -> SceneBand:
+    """Return a band that reads a lattice between some of its rows and columns."""
     row0, row1, col0, col1 = extent
 
     def window(r0: int, r1: int, c0: int, c1: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -261,15 +262,18 @@ def _band(name: str, dtype: str, lattice: Lattice, extent: Window, read: Read) -
     return SceneBand(name, dtype, lattice.crs, lattice.transform(row0, col0), (row1 - row0, col1 - col0), window)
 
 
-def _scene(name: str, bands: list[SceneBand], outline: BaseGeometry, properties: dict[str, Any]) -> Scene:
+def map_scene(name: str, bands: list[SceneBand], outline: BaseGeometry, properties: dict[str, Any]) -> Scene:
+    """Return an image; the end of its id is its index."""
     return Scene(name, outline, tuple(bands), {"system:index": name.rsplit("/", 1)[1], **properties})
 
 
-def _year(year: int) -> dict[str, Any]:
-    return _times(datetime(year, 1, 1, tzinfo=UTC), datetime(year + 1, 1, 1, tzinfo=UTC))
+def whole_year(year: int) -> dict[str, Any]:
+    """Return the times of a year, as properties."""
+    return span(datetime(year, 1, 1, tzinfo=UTC), datetime(year + 1, 1, 1, tzinfo=UTC))
 
 
-def _times(start: datetime, end: datetime) -> dict[str, Any]:
+def span(start: datetime, end: datetime) -> dict[str, Any]:
+    """Return a span of time, as properties, and a version."""
     begin = millis(start)
     return {"system:time_start": begin, "system:time_end": millis(end), "system:version": begin * 1000 + 1}
 

@@ -218,16 +218,16 @@ def _sky(land: Land, view: View, lattice: Lattice, window: Window) -> NDArray[np
     coarse = Lattice(lattice.crs, 60.0, 60.0)
 
     def compute(block: Window) -> Arrays:
-        lon, lat = coarse.lonlat(block)
+        lon, lat = land.places(coarse, block)
         found = clouds(lon, lat, view.cloud, view.seed)
         found[np.abs(view.swath.across(lon, lat)) > 1.0] = OUTSIDE
         return (found,)
 
     row0, row1, col0, col1 = window
     around = row0 // times, (row1 - 1) // times + 1, col0 // times, (col1 - 1) // times + 1
-    (found,) = land.blocks.window(("sky", coarse, view.when, view.swath), around, compute)
+    (found,) = land.skies.window((coarse, view.when, view.swath), around, compute)
     rows, cols = np.arange(row0, row1) // times - around[0], np.arange(col0, col1) // times - around[2]
-    return np.asarray(found[rows[:, None], cols[None, :]], np.uint8)
+    return np.asarray(found.take(rows, axis=0).take(cols, axis=1), np.uint8)
 
 
 def _spectral(
@@ -239,12 +239,15 @@ def _spectral(
 
     def compute(block: Window) -> Arrays:
         green = greenness(middle, 30 * month - 15)
-        return (reflectance(land.ground(lattice, block), green, block[0], block[2], land.seed),)
+        return tuple(reflectance(land.ground(lattice, block), green, block[0], block[2], land.seed))
 
-    (seen,) = land.blocks.window(("reflectance", lattice, month, middle), window, compute)
     weights = _SPECTRAL[name][1]
     used = [k for k, weight in enumerate(weights) if weight]
-    surface = seen[used[0]] if weights[used[0]] == 1 else sum(seen[k] * np.float32(weights[k]) for k in used)
+    seen = land.blocks.window(("reflectance", lattice, month, middle), window, compute, used)
+    # A weight of 1 first: the sum of a single band is that band.
+    surface: NDArray[np.float32] = seen[0] if weights[used[0]] == 1 else seen[0] * np.float32(weights[used[0]])
+    for k, each in zip(used[1:], seen[1:], strict=True):
+        surface = np.asarray(surface + each * np.float32(weights[k]), np.float32)
     out = np.empty(sky.shape, np.uint16)
     # The later baseline differs a little, so that counting both is seen.
     shift = haze + (0.002 if view.again else 0.0)

@@ -177,13 +177,13 @@ def _power(
         seen = land.ground(lattice, block)
         across = swath.across(lon, lat)
         power, _ = radar.mean_power(seen, across, green, ascending=look.is_ascending)
-        return power.astype(np.float32), np.abs(across).astype(np.float32), lat.astype(np.float32)
+        return *power.astype(np.float32), np.abs(across).astype(np.float32), lat.astype(np.float32)
 
     key = ("power", lattice, swath.relative_orbit, swath.direction, quarter, round(middle))
-    power, away, lat = land.blocks.window(key, window, compute)
     band = ("VV", "VH").index(name)
+    power, away, lat = land.blocks.window(key, window, compute, (band, 2, 3))
     seed = number(land.seed, *look.acquisition) >> 16
-    values = radar.speckled(power[band : band + 1], window[0], window[2], seed + band)[0]
+    values = radar.speckled(power[None], window[0], window[2], seed + band)[0]
     if look.mode == "EW":
         # As if of another calibration: who takes it for one of the others will see it.
         values *= np.float32(2.0)

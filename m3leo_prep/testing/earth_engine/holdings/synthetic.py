@@ -13,10 +13,13 @@ from functools import partial
 from shapely.geometry.base import BaseGeometry
 
 from m3leo_prep.testing.earth_engine.archive import Archive, Scene
-from m3leo_prep.testing.earth_engine.holdings import scenes_maps, scenes_optical, scenes_radar
+from m3leo_prep.testing.earth_engine.holdings import scenes_maps, scenes_optical, scenes_other, scenes_radar
 from m3leo_prep.testing.earth_engine.holdings.land import Land
 from m3leo_prep.testing.earth_engine.holdings.scenes_optical import View
 from m3leo_prep.testing.earth_engine.holdings.schedule import PLACES, Place, When
+
+_IMAGES = ("USGS/SRTMGL1_003", *scenes_other.IMAGES)
+"""Single images, which are in no collection."""
 
 
 class SyntheticArchive:
@@ -31,7 +34,7 @@ class SyntheticArchive:
         missing: float = 0.05,
         cloud: float = 0.35,
         seed: int = 0,
-        memory: int = 384 * 2**20,
+        memory: int = 1024 * 2**20,
     ) -> None:
         """Describe the archive; scenes are listed when they are first asked for.
 
@@ -61,7 +64,7 @@ class SyntheticArchive:
 
     def collection(self, name: str) -> Sequence[Scene] | None:
         """Return the images of a collection in order of time and id; None if there is no such collection."""
-        return None if name == "USGS/SRTMGL1_003" else self._listed(name)
+        return None if name in _IMAGES else self._listed(name)
 
     @property
     def holdings(self) -> list[str]:
@@ -94,9 +97,11 @@ class SyntheticArchive:
             "JRC/GHSL/P2023A/GHS_BUILT_S_10m": lambda: maps.built_10m_scenes(land),
             "MODIS/061/MOD44B": lambda: maps.vegetation_scenes(land),
             "ESA/CCI/Above_Ground_Biomass/V6_0": lambda: maps.biomass_scenes(land),
-            "COPERNICUS/DEM/GLO30": lambda: maps.height_scenes(land, places),
+            "COPERNICUS/DEM/GLO30": lambda: maps.height_scenes(land, places, "GLO30"),
+            "COPERNICUS/DEM/GLO30_2024_1": lambda: maps.height_scenes(land, places, "GLO30_2024_1"),
             "USGS/SRTMGL1_003": lambda: maps.srtm_scenes(land),
         }
+        makers |= {name: partial(make, land) for name, make in scenes_other.MAKERS.items()}
         for family in ("BACKSCATTER", "COHERENCE", "DECAY_MODEL_PARAMETERS"):
             for kind in (family, f"{family}_RAW"):
                 makers[f"{maps.GSSIC}/{kind}"] = partial(maps.gssic_scenes, land, places, kind)

@@ -25,6 +25,7 @@ from m3leo_prep.testing.earth_engine.evaluation.sampling import Grid
 from m3leo_prep.testing.earth_engine.evaluation.values import Collection, EarthEngineError, Feature
 from m3leo_prep.testing.earth_engine.serving.limits import NOT_FOUND, Limits, Refused
 from m3leo_prep.testing.earth_engine.serving.record import Request
+from m3leo_prep.testing.earth_engine.serving.tiles import Maps
 
 PUBLIC = "projects/earthengine-public/assets/"
 _PAGE = 1000
@@ -51,6 +52,7 @@ class Service:
     """EECU-seconds for a million pixels of one image."""
     _profiles: dict[str, float] = field(default_factory=dict)
     _tables: dict[str, list[Any]] = field(default_factory=dict)
+    _maps: Maps = field(default_factory=Maps)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def hold(self, archive: Archive) -> None:
@@ -79,6 +81,10 @@ class Service:
                     return _json(self._list(request))
                 case "operations":
                     return _json({"operations": []})
+                case "maps":
+                    return _json(self._maps.make(request.project, _graph(request)))
+                case "tile":
+                    return Answer(self._maps.tile(request.asset, self.archive), "image/png")
             raise Refused(501, f"stand-in: route '{request.route}' is not built")
         except EarthEngineError as error:
             raise Refused(400, str(error)) from None
@@ -299,4 +305,7 @@ def shipped(name: str) -> str:
 def discovery(url: str) -> Answer:
     """Return the document by which the client learns the API, with this server as its root."""
     document = json.loads(shipped("cloud_api_discovery_document.json").replace("v1alpha", "v1"))
+    # The shipped one is older than the client, which tags maps by a parameter.
+    maps = document["resources"]["projects"]["resources"]["maps"]["methods"]["create"]
+    maps["parameters"]["workloadTag"] = {"location": "query", "type": "string"}
     return _json(document | {"rootUrl": f"{url}/", "baseUrl": f"{url}/", "version": "v1"})

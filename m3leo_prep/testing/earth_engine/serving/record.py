@@ -92,10 +92,11 @@ class Request:
 
     number: int
     route: str
-    """``compute``, ``computePixels``, ``computeFeatures``, ``getPixels``, ``asset``, ``listAssets``, ``algorithms``."""
+    """``compute``, ``computePixels``, ``computeFeatures``, ``getPixels``, ``asset``, ``listAssets``, ``algorithms``,
+    ``maps``, ``tile``."""
     project: str
     asset: str = ""
-    """Id, of ``asset``, ``listAssets`` and ``getPixels``."""
+    """Id, of ``asset``, ``listAssets`` and ``getPixels``; of ``tile`` its map and place."""
     query: Mapping[str, str] = field(default_factory=dict)
     body: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
