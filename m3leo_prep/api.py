@@ -78,7 +78,7 @@ def build(
     Args:
         plan: from ``plan``.
         out: folder; an earlier state of the same dataset is resumed or grown.
-        workers: threads (default: one per core, as far as memory goes).
+        workers: threads (default: one per core, more where a provider is waited for, as far as memory goes).
         layers: build only these now.
         runner: how units are run instead of in threads: ``Processes`` or ``Dask`` of ``m3leo_prep.runners``.
         budget: what this run may take from providers: ``requests``, ``gigabytes``, or a provider's own unit such as
@@ -87,6 +87,7 @@ def build(
     Raises:
         PrepError: see the error tree in ``m3leo_prep.core.errors``.
     """
+    from m3leo_prep.pipeline.abilities import waits_for_providers
     from m3leo_prep.pipeline.build import build as run
     from m3leo_prep.pipeline.costing.budget import Budget
     from m3leo_prep.pipeline.resources import default_workers
@@ -96,7 +97,7 @@ def build(
     run(
         plan,
         Path(out),
-        runner=runner or Threads(workers or default_workers()),
+        runner=runner or Threads(workers or default_workers(waits=waits_for_providers(plan, layers))),
         layers=layers,
         budget=None if budget is None else Budget(budget),
     )

@@ -103,6 +103,7 @@ def run_build(
     as_json: bool,
 ) -> int:
     """Build a dataset and check it; return the exit code."""
+    from m3leo_prep.pipeline.abilities import waits_for_providers
     from m3leo_prep.pipeline.build import build, check_same_dataset, freeze_for_parts
     from m3leo_prep.pipeline.costing.budget import Budget
     from m3leo_prep.pipeline.resources import default_workers, parse_bytes, work_bytes
@@ -118,8 +119,9 @@ def run_build(
     folder = DatasetFolder(path)
     folder.check_usable()
     with Notifier(None if dry_run else notify, path) as news:
-        n_workers = workers or default_workers(limit)
-        run = _runner(runner, n_workers, dask, path)
+        cluster = None if dask is None else _cluster(dask, path)
+        if runner not in RUNNERS:
+            raise ConfigError(f"there is no runner '{runner}'", hint=near(runner, RUNNERS))
         _check_layers(chosen, layers)
         drawn = _sample(sample, by, seed)
         # The first part plans; the others wait, and find its plan instead of asking the sources again.
@@ -136,6 +138,7 @@ def run_build(
                 say=_say,
             )
             _warn(plan)
+            n_workers = workers or default_workers(limit, waits=waits_for_providers(plan, layers))
             look = partial(_outlook, plan, folder, layers, owned, work_bytes(limit, n_workers))
             if previous is not None:
                 check_same_dataset(previous, plan, path)
@@ -161,7 +164,7 @@ def run_build(
                 result = build(
                     plan,
                     path.absolute() if dask else path,
-                    runner=run,
+                    runner=cluster or _runner(runner, n_workers),
                     layers=layers,
                     part=owned,
                     on_quota=waits,
@@ -273,23 +276,24 @@ def _check_layers(recipe: Recipe, layers: list[str] | None) -> None:
             raise ConfigError(f"the recipe '{recipe.name}' has no layer '{name}'", hint=near(name, recipe.layers))
 
 
-def _runner(name: str, workers: int, dask: str | None, path: Path) -> Runner:
-    if dask is not None:
-        from m3leo_prep.runners.dask import Dask
+def _cluster(address: str, path: Path) -> Runner:
+    from m3leo_prep.runners.dask import Dask
 
-        cluster = Dask(dask, path.absolute())
-        if not cluster.check():
-            ERR.print("the cluster has no workers yet: the build starts with the first")
-        return cluster
+    cluster = Dask(address, path.absolute())
+    if not cluster.check():
+        ERR.print("the cluster has no workers yet: the build starts with the first")
+    return cluster
+
+
+def _runner(name: str, workers: int) -> Runner:
+    """Return the runner of this machine that one of ``RUNNERS`` names."""
     if name == "processes":
         from m3leo_prep.runners.processes import Processes
 
         return Processes(workers)
-    if name == "threads":
-        from m3leo_prep.runners.threads import Threads
+    from m3leo_prep.runners.threads import Threads
 
-        return Threads(workers)
-    raise ConfigError(f"there is no runner '{name}'", hint=near(name, RUNNERS))
+    return Threads(workers)
 
 
 def _say(line: str) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TypeVar
 
-from m3leo_prep.core.plan import LayerPlan, SourceSpec
+from m3leo_prep.core.plan import LayerPlan, Plan, SourceSpec
 from m3leo_prep.pipeline.origins import open_source
 from m3leo_prep.ports.advice import Advising
 from m3leo_prep.ports.guarded import Guarded, guard
@@ -25,6 +25,12 @@ def asked(spec: SourceSpec, method: str, ask: Callable[[], Answer]) -> Answer:
         with guard(spec.name, f"{method}()"):
             return ask()
     return ask()
+
+
+def waits_for_providers(plan: Plan, layers: Collection[str] | None = None) -> bool:
+    """Return whether several reads at once pay for a layer that is built; None = all layers."""
+    built = [one for one in plan.layers if layers is None or one.layer.name in layers]
+    return any(open_source(one.source).describe().concurrent_reads > 1 for one in built)
 
 
 def advice(plan: LayerPlan) -> tuple[str, ...]:

@@ -10,14 +10,22 @@ from m3leo_prep.pipeline.unit import WORK_BYTES
 
 WORKER_BYTES = int(2.5 * 2**30)
 """A worker's peak: its window, its shard's compressed chunks, the libraries."""
+WAITING_WORKERS = 8
+"""At least so many where providers are waited for: two kept only a quarter of Earth Engine's 40 requests under way."""
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 LEAST_WORK_BYTES = 64 * 2**20
 
 
-def default_workers(memory: int | None = None) -> int:
-    """Return one worker per core, as far as ``memory`` bytes (default: what is free now) go."""
+def default_workers(memory: int | None = None, *, waits: bool = False) -> int:
+    """Return one worker per core, more where providers are waited for, as far as the memory goes.
+
+    Args:
+        memory: bytes that all workers together may take; None = what is free now.
+        waits: whether a layer's source says that several reads at once pay.
+    """
     free = memory or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-    return max(1, min(len(os.sched_getaffinity(0)), free // WORKER_BYTES))
+    wanted = max(len(os.sched_getaffinity(0)), WAITING_WORKERS if waits else 1)
+    return max(1, min(wanted, free // WORKER_BYTES))
 
 
 def work_bytes(memory: int | None, workers: int) -> int:

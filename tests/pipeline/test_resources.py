@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m3leo_prep.core.errors import ConfigError
-from m3leo_prep.pipeline.resources import LEAST_WORK_BYTES, WORKER_BYTES, default_workers, parse_bytes, work_bytes
+from m3leo_prep.pipeline.resources import (
+    LEAST_WORK_BYTES,
+    WAITING_WORKERS,
+    WORKER_BYTES,
+    default_workers,
+    parse_bytes,
+    work_bytes,
+)
 from m3leo_prep.pipeline.unit import WORK_BYTES
 
 
@@ -49,6 +56,12 @@ def test_there_is_always_one_worker_and_never_more_than_cores() -> None:
     assert default_workers(WORKER_BYTES - 1) == 1
     assert default_workers(10**15) == cores
     assert 1 <= default_workers() <= cores
+
+
+def test_more_of_them_wait_for_providers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    assert default_workers(10**15, waits=True) == WAITING_WORKERS
+    assert default_workers(3 * WORKER_BYTES, waits=True) == 3
 
 
 def test_workers_share_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:

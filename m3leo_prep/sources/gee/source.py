@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 VERSION = "1"
 """Bumped when the same images would give other pixels."""
-CONCURRENT_READS = 8
+CONCURRENT_READS = 16
+"""Windows of a unit under way at once, where memory allows: each is one to four requests of the 40 there may be."""
 
 
 @dataclass(frozen=True, slots=True)
