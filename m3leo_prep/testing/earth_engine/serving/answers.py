@@ -9,6 +9,7 @@ import base64
 import hashlib
 import io
 import json
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -54,6 +55,8 @@ class Service:
     _tables: dict[str, list[Any]] = field(default_factory=dict)
     _maps: Maps = field(default_factory=Maps)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _cores: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(os.cpu_count() or 1))
+    """Forty requests computed at once would push each other's pixels out of the archive's cache."""
 
     def hold(self, archive: Archive) -> None:
         """Answer from another archive from now on."""
@@ -113,7 +116,8 @@ class Service:
         a, b, c, d, e, f = (float(affine.get(key, 0.0)) for key in _POSITIONS)
         crs = str(request.grid.get("crsCode") or request.grid.get("crsWkt") or "EPSG:4326")
         grid = Grid(crs, (a, b, c, d, e, f), width, height)
-        found = image.pixels(grid, names)
+        with self._cores:
+            found = image.pixels(grid, names)
         # What is masked is 0 in these, and sent so in both formats (unverified; see Xee's unmask before it asks).
         bands = {name: values for name, (values, _) in found.items()}
         match request.body.get("fileFormat", "AUTO_JPEG_PNG"):
