@@ -194,7 +194,7 @@ def _build(side: int, px: int, workers: int, memory: int) -> dict[str, Any]:
     from m3leo_prep.runners.threads import Threads
     from m3leo_prep.sources.gee.service.session import session
 
-    workers = workers or default_workers()
+    workers = workers or default_workers(waits=True)
     scale = 1
     if px < 448:
         _small()

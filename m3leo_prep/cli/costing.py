@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from m3leo_prep.pipeline.costing.projection import Charge, LayerCost
 
 
+LEAST_SHOWN = 0.001
+
+
 def costs_document(rows: Sequence[LayerCost]) -> list[dict[str, Any]]:
     """Return the same as JSON values."""
     return [asdict(row) for row in rows]
@@ -64,7 +67,8 @@ def _measured(row: LayerCost) -> None:
 def _charge(charge: Charge) -> str:
     if charge.low is None or charge.high is None:
         return _number(charge.expected)
-    return f"{_number(charge.expected)} ({_number(charge.low)} to {_number(charge.high)})"
+    low, expected, high = (_number(value) for value in (charge.low, charge.expected, charge.high))
+    return expected if low == high else f"{expected} ({low} to {high})"
 
 
 def _unit(unit: str, rows: Sequence[LayerCost]) -> None:
@@ -89,6 +93,8 @@ def _spoken(unit: str) -> str:
 
 
 def _number(value: float) -> str:
+    if 0 < value < LEAST_SHOWN:
+        return f"less than {LEAST_SHOWN}"
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 

@@ -227,7 +227,7 @@ def test_how_to_sample_without_a_sample(folder: Path, args: tuple[str, ...]) -> 
 
 def test_three_parts_at_once_one_of_them_killed(folder: Path) -> None:
     """The dead part's lock is free, its finished shards count, and the bytes are those of a whole build."""
-    (folder / "door").write_text("slow 0.7")
+    (folder / "door").write_text("slow 0.3")
     parts = [spawn(folder, *BUILD, "--part", f"{i}/3", "--json") for i in (1, 2, 3)]
     wait_for(folder / "d" / ".m3leo" / "ledger", parts[1], "part-2-of-3-*.seg")
     parts[1].send_signal(signal.SIGKILL)

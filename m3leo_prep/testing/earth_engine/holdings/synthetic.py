@@ -34,7 +34,7 @@ class SyntheticArchive:
         missing: float = 0.05,
         cloud: float = 0.35,
         seed: int = 0,
-        memory: int = 1024 * 2**20,
+        memory: int = 256 * 2**20,
     ) -> None:
         """Describe the archive; scenes are listed when they are first asked for.
 
