@@ -47,7 +47,7 @@ class _Part:
     """As they are sent, those of the cloud rule among them."""
 
 
-def read(choice: Choice, items: Sequence[Item], geobox: GeoBox, slot: Slot) -> Iterator[Raster]:  # noqa: ARG001
+def read(choice: Choice, items: Sequence[Item], geobox: GeoBox, slot: Slot) -> Iterator[Raster]:  # noqa: ARG001  (all reads take it)
     """Yield the variables of each image, on the image's own grid, with the margin of the Source port.
 
     An image without data there, or without the bands of a variable, yields nothing.

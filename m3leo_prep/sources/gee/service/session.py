@@ -234,7 +234,7 @@ def session() -> Session:
 
 def reset() -> None:
     """Forget the session; the next call connects again."""
-    global _session  # noqa: PLW0603
+    global _session  # noqa: PLW0603  (as above)
     with _lock:
         if _session is not None:
             _session.close()

@@ -137,8 +137,8 @@ class Transport:
         method: str = "GET",
         body: str | bytes | None = None,
         headers: dict[str, str] | None = None,
-        redirections: int = 0,  # noqa: ARG002
-        connection_type: Any = None,  # noqa: ARG002
+        redirections: int = 0,  # noqa: ARG002  (what httplib2 takes)
+        connection_type: Any = None,  # noqa: ARG002  (the same)
     ) -> tuple[Answer, bytes]:
         """Return the answer and its body, whatever its status.
 
