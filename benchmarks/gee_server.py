@@ -105,7 +105,7 @@ def main() -> None:
     server = StandIn(SyntheticArchive(places=(LUXEMBOURG, Place((8.7, 49.4, 9.6, 50.3))), years=(2016, 2020)))
     old = server._service  # noqa: SLF001  (the one thing that is replaced)
     ready = Ready(old.archive, dataclasses.replace(old.limits), old.eecu_rate)
-    server._service = ready  # noqa: SLF001
+    server._service = ready  # noqa: SLF001  (as above)
     ready.bodies, ready.making, ready.rate = {}, threading.Lock(), float("inf")
     with server:
         sys.stdout.write(server.url + "\n")

@@ -19,7 +19,7 @@ from m3leo_prep.sources.gee.reading.composite import plain_stacks, plain_values,
 from m3leo_prep.sources.gee.reading.conversion import CODES
 from m3leo_prep.sources.gee.reading.pixels import fetch
 from m3leo_prep.sources.gee.reading.requests import finer
-from m3leo_prep.sources.gee.reading.stacks import Stack
+from m3leo_prep.sources.gee.reading.stacks import Stack, reduced, within
 from m3leo_prep.sources.gee.scripts import call, name_of
 from m3leo_prep.sources.gee.service.session import session
 
@@ -105,41 +105,19 @@ def computed(given: Any, stacks: Sequence[Stack]) -> ee.Image:
     parts = []
     for stack in stacks:
         is_image = isinstance(given, ee.Image)
-        part = stack.look(given) if is_image else reduced(given.map(stack.look), stack.statistic)
-        dtype = np.dtype(stack.bands[0].dtype)
-        if dtype.kind in "iu":
-            # Only what is no number may become the one that says so.
-            low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
-            missing = {band.missing for band in stack.bands}
-            part = part.round().clamp(low + (low in missing), high - (high in missing))
-        parts.append(part.rename([band.name for band in stack.bands]))
+        part = stack.look(given) if is_image else _reduced(given.map(stack.look), stack.statistic)
+        parts.append(within(part, stack.bands).rename([band.name for band in stack.bands]))
     image: ee.Image = ee.Image.cat(parts)
     return image
 
 
-def reduced(collection: ee.ImageCollection, statistic: Statistic) -> ee.Image:
-    """Return one image of a collection whose size is not known."""
+def _reduced(collection: ee.ImageCollection, statistic: Statistic) -> ee.Image:
+    """Return one image of a collection whose size is not known, and whose order is the script's."""
     import ee
 
-    match statistic:
-        case "mean":
-            return collection.mean()
-        case "min":
-            return collection.min()
-        case "max":
-            return collection.max()
-        case "count":
-            count = collection.count()
-            return count.updateMask(count.gt(0))
-        case "median":
-            # Both middle values, as in ``composite``.
-            exact: ee.Reducer = ee.Reducer.median(maxRaw=MOST_RAW)
-            negative: ee.ImageCollection = collection.map(lambda image: image.multiply(-1))
-            return collection.reduce(exact).subtract(negative.reduce(exact)).divide(2)
-        case "first":
-            return collection.reduce(ee.Reducer.firstNonNull())
-        case "last":
-            return collection.mosaic()
+    if statistic == "first":
+        return collection.reduce(ee.Reducer.firstNonNull())
+    return reduced(collection, statistic, MOST_RAW)
 
 
 def check_collection(choice: Choice, image: str) -> None:

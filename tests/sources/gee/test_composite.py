@@ -192,8 +192,8 @@ def test_resampling_the_composite_would_not_help(earth_engine: Any, monkeypatch:
     """The rule that makes us resample each image first: a composite has no pixels of its own."""
     at = (X0 + 163.7, Y0 - 158.2)
     pairs = [spot(k, (X0 - 146.2, Y0 + 145.8), at) for k in range(2)]
-    late = stacks._statistic
-    monkeypatch.setattr(stacks, "_statistic", lambda *given: late(*given).resample("bilinear"))
+    late = stacks.reduced
+    monkeypatch.setattr(stacks, "reduced", lambda *given: late(*given).resample("bilinear"))
     got = read(earth_engine, source(kernel="nearest"), pairs, window(32, 32))["backscatter"]
     assert offset(got.data[0], at) > 0.3
 

@@ -61,13 +61,18 @@ def composite(stack: Stack, crs: str) -> ee.Image:
     image, *fill = [_reduced(stack, part) for part in (own, others) if part]
     if fill:
         image = image.unmask(fill[0], sameFootprint=False)  # beyond the own zone's outline too
-    dtype = np.dtype(stack.bands[0].dtype)
-    if dtype.kind in "iu":
-        # Only what is no number may become the one that says so.
-        low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
-        missing = {band.missing for band in stack.bands}
-        image = image.round().clamp(low + (low in missing), high - (high in missing))
-    return image
+    return within(image, stack.bands)
+
+
+def within(image: ee.Image, bands: Sequence[Band]) -> ee.Image:
+    """Return numbers that fit the bands' one dtype: only what is no number may become the one that says so."""
+    dtype = np.dtype(bands[0].dtype)
+    if dtype.kind not in "iu":
+        return image
+    low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+    missing = {band.missing for band in bands}
+    fitting: ee.Image = image.round().clamp(low + (low in missing), high - (high in missing))
+    return fitting
 
 
 def _reduced(stack: Stack, items: Sequence[Item]) -> ee.Image:
@@ -81,7 +86,7 @@ def _reduced(stack: Stack, items: Sequence[Item]) -> ee.Image:
         collection = _looks(stack, [tile for tiles in passes for tile in tiles])
     else:
         collection = _collection([_looks(stack, tiles[::-1]).mosaic() for tiles in passes])
-    image = _statistic(collection, stack.statistic, len(passes))
+    image = reduced(collection, stack.statistic, len(passes))
     return image.rename([band.name for band in stack.bands])
 
 
@@ -105,7 +110,8 @@ def _acquisitions(items: Iterable[Item]) -> list[list[Item]]:
     return list(groups.values())
 
 
-def _statistic(collection: ee.ImageCollection, statistic: Statistic, n: int) -> ee.Image:
+def reduced(collection: ee.ImageCollection, statistic: Statistic, n: int) -> ee.Image:
+    """Return one image of a collection of at most ``n``; for ``first`` and ``last`` the last one lies on top."""
     import ee
 
     match statistic:
