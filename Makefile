@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # The first Python 3.11 or newer; 3.11 comes first because constraints.txt was resolved with it.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
-PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt
+INSTALL := scripts/install.sh $(BIN)/python --constraint constraints.txt
 
 # Of plan, build and verify: make build AOI=luxembourg RECIPE=demo
 AOI ?= demo
@@ -22,7 +22,7 @@ PYTEST ?=
 # Only arguments that were given are handed on.
 BUILD_ARGS = --aoi '$(AOI)' --recipe '$(RECIPE)' --out '$(OUT)' $(if $(WORKERS),--workers $(WORKERS))
 
-.PHONY: help setup check lint test coverage docs bench live-gee demo plan build verify constraints clean
+.PHONY: help setup check lint test coverage docs bench live-gee live-hub demo plan build verify constraints clean
 
 help:  ## Print this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,12 +34,12 @@ $(BIN)/python:
 
 # What building needs; light: no torch, no test tools.
 $(VENV)/.build: pyproject.toml constraints.txt | $(BIN)/python
-	@$(PIP_INSTALL) --editable '.[build]'
+	@$(INSTALL) --editable '.[build]'
 	@touch $@
 
 # Everything that tests, docs and benchmarks need; includes the above.
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
-	@$(PIP_INSTALL) --editable '.[dev]'
+	@$(INSTALL) --editable '.[dev]'
 	@touch $(VENV)/.build $@
 
 setup: $(VENV)/.dev  ## Make the environment in .venv, with all development tools.
@@ -71,6 +71,9 @@ bench: $(VENV)/.dev  ## Run the benchmarks; one JSON line per case, kept in benc
 
 live-gee: $(VENV)/.dev  ## Ask the real Earth Engine, with your account, what no stand-in can show; prints a report.
 	@$(BIN)/python scripts/live_gee.py
+
+live-hub: $(VENV)/.dev  ## Publish to the real Hub, with your account, and ask what no stand-in can show; deletes it again.
+	@$(BIN)/python scripts/live_hub.py $(DATASET)
 
 demo: $(VENV)/.build  ## Build and verify a small synthetic dataset: no account, no downloads.
 	$(BIN)/m3leo-prep build --aoi demo --recipe demo --out out/demo --yes

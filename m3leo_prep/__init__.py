@@ -18,22 +18,44 @@ if TYPE_CHECKING:
     from m3leo_prep.core.recipe import Recipe
     from m3leo_prep.core.sample import Sample
     from m3leo_prep.pipeline.verify import verify
-    from m3leo_prep.reader.chips import ChipDataset
+    from m3leo_prep.reader.copies.pulling import pull
     from m3leo_prep.reader.dataset import Dataset
+    from m3leo_prep.reader.learning.chips import ChipDataset
+    from m3leo_prep.reader.learning.collate import collate
+    from m3leo_prep.reader.learning.loader import ChipLoader
+    from m3leo_prep.reader.learning.sampler import ChipSampler
     from m3leo_prep.reader.views import open_dataset
 
 __version__ = "0.1.0"
-__all__ = ["Area", "ChipDataset", "Dataset", "Recipe", "Sample", "build", "open_dataset", "plan", "verify"]
+__all__ = [
+    "Area",
+    "ChipDataset",
+    "ChipLoader",
+    "ChipSampler",
+    "Dataset",
+    "Recipe",
+    "Sample",
+    "build",
+    "collate",
+    "open_dataset",
+    "plan",
+    "pull",
+    "verify",
+]
 
 _HOMES = {
     "Area": "core.area",
-    "ChipDataset": "reader.chips",
+    "ChipDataset": "reader.learning.chips",
+    "ChipLoader": "reader.learning.loader",
+    "ChipSampler": "reader.learning.sampler",
     "Dataset": "reader.dataset",
     "Recipe": "core.recipe",
     "Sample": "core.sample",
     "build": "api",
+    "collate": "reader.learning.collate",
     "open_dataset": "reader.views",
     "plan": "api",
+    "pull": "reader.copies.pulling",
     "verify": "pipeline.verify",
 }
 

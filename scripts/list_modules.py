@@ -16,6 +16,7 @@ LAYERS = (
     "runners",
     "sources",
     "pipeline",
+    "publish",
     "maps",
     "cli",
     "testing",
@@ -31,7 +32,8 @@ def main() -> None:
     page = ROOT / "ARCHITECTURE.md"
     package = ROOT / "m3leo_prep"
     parts = [page.read_text(encoding="utf-8").split(TITLE)[0], f"{TITLE}\n"]
-    parts.append(f"\n- `api.py`: {first_line(package / 'api.py')}\n")
+    parts.append("\n")
+    parts.extend(f"- `{name}`: {first_line(package / name)}\n" for name in ("api.py", "transforms.py", "lightning.py"))
     for layer in LAYERS:
         parts.append(f"\n### {layer}\n\n{first_line(package / layer / '__init__.py')}\n\n")
         folder = package / layer

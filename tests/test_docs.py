@@ -5,7 +5,8 @@ and the lines after ``$`` in ``console`` blocks, see the installed ``m3leo-prep`
 commands run in this process, which saves three seconds of imports each. A block with ``title="x.yaml"`` is
 written to that file. ``yaml`` blocks that are whole recipes must parse. HTML comments steer this:
 ``<!-- not run: reason -->`` before a block; ``<!-- starts with: out/demo -->`` anywhere, for a page that goes on
-from the demo dataset; ``<!-- with: earth-engine -->`` anywhere, for a page whose reader has the stand-in running.
+from the demo dataset; ``<!-- with: earth-engine -->`` or ``<!-- with: hub -->`` anywhere, for a page whose reader has
+the stand-in running.
 """
 
 from __future__ import annotations
@@ -155,6 +156,9 @@ def test_page_runs(page: str, request: pytest.FixtureRequest, tmp_path: Path, mo
         shutil.copytree(request.getfixturevalue("demo"), tmp_path / DEMO)
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__name__": "__docs__"}
+    if "<!-- with: hub -->" in text:
+        request.getfixturevalue("hub")
+        monkeypatch.setenv("M3LEO_PREP_CACHE", str(tmp_path / "cache"))
     with earth_engine(monkeypatch) if "<!-- with: earth-engine -->" in text else nullcontext():
         for block in blocks(text):
             run_block(block, page, tmp_path, names)

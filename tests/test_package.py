@@ -20,8 +20,19 @@ import m3leo_prep.store
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("rasterio", "numba", "geopandas", "torch", "dask", "xarray", "pandas", "zarr", "matplotlib")
-NOT_IN_BARE_INSTALL = ("rasterio", "numba", "geopandas", "torch", "dask", "h5py", "h5netcdf", "scipy", "matplotlib")
-TENSORS = "m3leo_prep.reader.chips"
+REMOTE = ("urllib3", "obstore", "fsspec", "huggingface_hub")
+NOT_IN_BARE_INSTALL = (
+    *("rasterio", "numba", "geopandas", "torch", "dask", "h5py", "h5netcdf", "scipy", "matplotlib", "lightning"),
+    *REMOTE,
+)
+TENSORS = {
+    f"m3leo_prep.reader.learning.{name}"
+    for name in ("chips", "collate", "loader", "sampler", "tensors", "torchgeo", "upsample")
+}
+NETWORKS = {f"m3leo_prep.blobs.{name}" for name in ("http", "hub", "objects", "other", "web")}
+"""Loaded when an address is opened, and told then if they lack something."""
+COMPILED = "m3leo_prep.reader.pixels.compiled"
+"""Loaded where numba can be imported; NumPy does the same without it."""
 PICTURES = "m3leo_prep.reader.picture.page"
 
 LOADED = """
@@ -63,13 +74,13 @@ def test_the_check_of_loaded_modules_can_fail() -> None:
     "package", [m3leo_prep.core, m3leo_prep.store, m3leo_prep.blobs, m3leo_prep.ports, m3leo_prep.reader]
 )
 def test_every_module_of_the_reading_side_imports_in_a_bare_install(package: ModuleType) -> None:
-    needed = ", ".join(name for name in modules(package) if name not in {TENSORS, PICTURES})
+    needed = ", ".join(name for name in modules(package) if name not in {*TENSORS, *NETWORKS, PICTURES, COMPILED})
     run_python(BLOCKED.format(blocked=NOT_IN_BARE_INSTALL, module=needed))
 
 
 def test_tensors_need_torch_and_nothing_else() -> None:
     blocked = [name for name in NOT_IN_BARE_INSTALL if name != "torch"]
-    run_python(BLOCKED.format(blocked=blocked, module=TENSORS))
+    run_python(BLOCKED.format(blocked=blocked, module=", ".join(sorted(TENSORS))))
 
 
 def test_pictures_need_matplotlib_and_nothing_else() -> None:
@@ -79,7 +90,7 @@ def test_pictures_need_matplotlib_and_nothing_else() -> None:
 
 def test_without_torch_the_message_has_the_install_line() -> None:
     with pytest.raises(AssertionError, match=r"pip install 'm3leo-prep\[torch\]'"):
-        run_python(BLOCKED.format(blocked=["torch"], module=TENSORS))
+        run_python(BLOCKED.format(blocked=["torch"], module="m3leo_prep.reader.learning.chips"))
 
 
 def test_the_blocker_can_fail() -> None:

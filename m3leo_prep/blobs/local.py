@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+from m3leo_prep.blobs.names import parts_of
 from m3leo_prep.core.errors import StoreError
 from m3leo_prep.ports.blobs import Blobs
 
@@ -32,6 +33,16 @@ class LocalBlobs:
     """
 
     root: Path
+
+    @property
+    def url(self) -> str:
+        """The folder."""
+        return str(self.root)
+
+    @property
+    def is_remote(self) -> bool:
+        """False: files of this machine, or of a file system that hides its network."""
+        return False
 
     def put(
         self, name: str, data: bytes | memoryview | Iterable[bytes | memoryview], *, if_absent: bool = False
@@ -109,14 +120,8 @@ class LocalBlobs:
         return len(left)
 
     def _path(self, name: str) -> Path:
-        """Return the file of a name; names from outside (a manifest, a repository) must not leave the root."""
-        parts = name.split("/")
-        if any(part in {"", ".", ".."} for part in parts) or "\0" in name or "\\" in name:
-            raise StoreError(
-                f"{name!r} is not a name inside the dataset",
-                hint="names are relative paths with single slashes and no '..'",
-                where=str(self.root),
-            )
+        """Return the file of a name."""
+        parts = parts_of(name, str(self.root))
         if _is_temporary(parts[-1]):
             raise StoreError(f"{name!r} is kept for half-written files", where=str(self.root))
         return self.root.joinpath(*parts)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from m3leo_prep.blobs.location import local_path, scheme
 from m3leo_prep.cli.render import ERR, OUT, print_json
 from m3leo_prep.core.errors import StoreError
 from m3leo_prep.pipeline.verify import verify
@@ -11,11 +10,10 @@ from m3leo_prep.pipeline.verify import verify
 
 def run_verify(dataset: str, *, quick: bool, sample: int, seed: int, as_json: bool) -> None:
     """Check a dataset, print the report, and raise if anything was found."""
-    path = Path(dataset)
-    if not path.is_dir():
+    if scheme(dataset) == "file" and not local_path(dataset).is_dir():
         raise StoreError(f"there is no dataset at {dataset}", hint="give the folder that `build --out` made")
     with ERR.status("reading"):
-        report = verify(path, quick=quick, sample=sample, seed=seed)
+        report = verify(dataset, quick=quick, sample=sample, seed=seed)
     if as_json:
         print_json(
             {

@@ -366,6 +366,63 @@ def export(
 
 
 @app.command()
+def publish(
+    dataset: DatasetPath,
+    target: Annotated[
+        str,
+        typer.Argument(metavar="REPO", help="OWNER/NAME on the Hugging Face Hub, s3://BUCKET/PREFIX, or ./FOLDER."),
+    ],
+    private: Annotated[bool, typer.Option("--private", help="Make the repository a private one.")] = False,
+    revision: Annotated[str | None, typer.Option("--revision", help="Branch of the repository. Default: main.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent; write nothing.")] = False,
+    licence: Annotated[
+        str | None, typer.Option("--license", metavar="ID", help="Licence of the whole. Default: what inputs allow.")
+    ] = None,
+    allow_holes: Annotated[
+        bool, typer.Option("--allow-holes", help="Publish although a later build may fill some holes.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Check, describe and upload a dataset; run again to resume or to update.
+
+    Example: [bold]m3leo-prep publish demo me/demo --dry-run[/bold]
+    """
+    from m3leo_prep.cli.publishing import run_publish
+
+    run_publish(
+        dataset,
+        target,
+        private=private,
+        revision=revision,
+        dry_run=dry_run,
+        licence=licence,
+        allow_holes=allow_holes,
+        as_json=as_json,
+    )
+
+
+@app.command()
+def pull(
+    source: Annotated[
+        str, typer.Argument(metavar="REPO", help="OWNER/NAME on the Hub, an address, or a dataset's folder.")
+    ],
+    folder: Annotated[
+        str | None, typer.Argument(metavar="FOLDER", help="To write to. Default: the dataset's name.")
+    ] = None,
+    layers: Layers = None,
+    split: Annotated[str | None, typer.Option("--split", help="Only chips of this split, such as test.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Fetch a published dataset, or a part of it; run again to resume, or for more.
+
+    Example: [bold]m3leo-prep pull me/demo --split test --layers s1[/bold]
+    """
+    from m3leo_prep.cli.publishing import run_pull
+
+    run_pull(source, folder, layers=_names(layers), split=split, as_json=as_json)
+
+
+@app.command()
 def doctor(recipe: RecipeName = None, as_json: Json = False) -> None:
     """Check this machine, and the logins and packages that a recipe needs; say what to do next.
 

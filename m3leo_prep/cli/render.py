@@ -128,10 +128,16 @@ class Bar(Protocol):
 
 
 @contextmanager
-def progress(totals: dict[str, int], unit: str) -> Iterator[Bar]:
-    """Show bars with rate and time left on a terminal, a line now and then elsewhere; all to standard error."""
+def progress(totals: dict[str, int], unit: str, *, made: str = "made") -> Iterator[Bar]:
+    """Show bars with rate and time left on a terminal, a line now and then elsewhere; all to standard error.
+
+    Args:
+        totals: how many parts each thing has.
+        unit: what a part is.
+        made: what is done with it, for the last line of a log.
+    """
     if not ERR.is_terminal:
-        lines = _Lines(totals, unit)
+        lines = _Lines(totals, unit, made)
         try:
             yield lines
         finally:
@@ -204,9 +210,9 @@ class _Bars(_Running):
 class _Lines(_Running):
     """A line every LOG_SECONDS, whether anything has finished or not: who reads the log sees that it lives."""
 
-    def __init__(self, totals: dict[str, int], unit: str) -> None:
+    def __init__(self, totals: dict[str, int], unit: str, made: str) -> None:
         super().__init__()
-        self._totals, self._unit = totals, unit
+        self._totals, self._unit, self._verb = totals, unit, made
         self._done = dict.fromkeys(totals, 0)
         self._made = 0
         self._start = time.monotonic()
@@ -231,7 +237,7 @@ class _Lines(_Running):
         self._over.set()
         self._heart.join()
         spent = duration(time.monotonic() - self._start)
-        ERR.print(f"{_clock()} {self._counts()}, {self._made:,} made in {spent}", soft_wrap=True)
+        ERR.print(f"{_clock()} {self._counts()}, {self._made:,} {self._verb} in {spent}", soft_wrap=True)
 
     def _beat(self) -> None:
         while not self._over.wait(LOG_SECONDS):

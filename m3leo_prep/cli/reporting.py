@@ -13,7 +13,7 @@ from m3leo_prep.reader.dataset import Dataset
 def run_report(dataset: str, *, out: str | None, as_json: bool) -> None:
     """Write the page and print where it is; as JSON, every number on it."""
     opened = Dataset(dataset)
-    path = _target(out, opened.path)
+    path = _target(out, opened)
     with ERR.status("counting and drawing"):
         report = make_report(opened)
         report.save(path)
@@ -25,13 +25,14 @@ def run_report(dataset: str, *, out: str | None, as_json: bool) -> None:
     OUT.print(f"report: {path}, {size(path.stat().st_size)}", soft_wrap=True)
 
 
-def _target(out: str | None, dataset: Path) -> Path:
+def _target(out: str | None, dataset: Dataset) -> Path:
     """Return the file to write; by default in the working folder, so that the dataset stays what it is.
 
     Raises:
         ConfigError: it cannot be written there, or it would lie in the dataset.
     """
-    name = f"{dataset.resolve().name}-report.html"
+    folder = None if dataset.root.is_remote else dataset.path.resolve()
+    name = f"{folder.name if folder else dataset.manifest['name']}-report.html"
     path = Path(out or name)
     if path.is_dir():
         path /= name
@@ -40,7 +41,7 @@ def _target(out: str | None, dataset: Path) -> Path:
     if not path.parent.is_dir():
         hint = f"make it first: mkdir -p {path.parent}"
         raise ConfigError(f"there is no folder {path.parent}", where="--out", hint=hint)
-    if dataset.resolve() in path.resolve().parents:
+    if folder in path.resolve().parents:
         hint = "write it beside the dataset, whose files are listed in its manifest"
         raise ConfigError("the page would lie inside the dataset", where="--out", hint=hint)
     return path

@@ -23,6 +23,8 @@ MAX_SHARDS_PER_ARRAY = 8_000
 MAX_BAND_CHUNK = 4
 
 Statistic = Literal["first", "last", "mean", "median", "min", "max", "count"]
+Codec = Literal["zstd", "lz4", "none"]
+"""How chunks are compressed: smallest, fastest to decode, or not at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class Array:
     """How several items of one slot become one value."""
     band_chunk: int
     """Bands per chunk; divides the number of bands."""
+    codec: Codec = "zstd"
+    """How its chunks are compressed."""
 
     @property
     def itemsize(self) -> int:

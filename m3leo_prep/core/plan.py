@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from m3leo_prep.core.area import Area
 from m3leo_prep.core.format import FORMAT_VERSION
 from m3leo_prep.core.grid import GRID_VERSION, Cells, Grid
-from m3leo_prep.core.layer import Layer
+from m3leo_prep.core.layer import Array, Layer
 from m3leo_prep.core.raster import Item, Kind, Slot, Variable
 from m3leo_prep.core.recipe import Recipe
 from m3leo_prep.core.sample import Sample
@@ -106,6 +106,7 @@ class LayerPlan:
                     "method": array.method,
                     "statistic": array.statistic,
                     "band_chunk": array.band_chunk,
+                    **compression(array),
                     **_correlation(array.variable),
                     "encoding": {
                         "dtype": array.encoding.dtype,
@@ -134,6 +135,11 @@ class LayerPlan:
         """Return the uncompressed size of the layer's pixels."""
         per_slot = sum(a.n_bands * a.itemsize for a in self.layer.arrays) * self.layer.size**2
         return per_slot * len(self.layer.slots) * n_chips
+
+
+def compression(array: Array) -> dict[str, str]:
+    """Return what is written down of an array's codec: nothing of zstd, which all had before there was a choice."""
+    return {} if array.codec == "zstd" else {"codec": array.codec}
 
 
 def _correlation(variable: Variable) -> dict[str, float]:

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from m3leo_prep.core.errors import ConfigError
+from m3leo_prep.core.layer import Codec
 from m3leo_prep.core.text import near
 
 MAX_DEPTH = 20
@@ -30,6 +31,12 @@ class GridModel(_Strict):
     chip_px: int = Field(448, ge=1, le=8192)
     resolution: float = Field(10.0, gt=0)
     tiling: Literal["utm", "geetiles"] = "utm"
+
+
+class StorageModel(_Strict):
+    """How chunks are written."""
+
+    codec: Codec = "zstd"
 
 
 class EncodingModel(_Strict):
@@ -75,6 +82,8 @@ class LayerModel(BaseModel):
     statistic: Literal["first", "last", "mean", "median", "min", "max", "count"] | None = None
     """How several items of one slot become one value. Default: by the kind of quantity."""
     band_chunk: int | None = Field(None, ge=1)
+    codec: Codec | None = None
+    """How its chunks are compressed. Default: as ``storage`` says."""
     encoding: EncodingModel | None = None
     terrain: list[Literal["slope", "aspect"]] | None = None
     """Computed from the layer's height on the chip's lattice, after projection."""
@@ -169,11 +178,23 @@ class Recipe(_Strict):
     admin: AdminModel | None = None
     """Units of ``units.parquet``, of the policy ``admin``, and of ``--sample N --by admin``."""
     proportions: ProportionsModel = ProportionsModel()
+    storage: StorageModel = StorageModel()
+
+    def codec(self, layer: str) -> Codec:
+        """Return how a layer's chunks are compressed: as it says itself, else as ``storage`` says."""
+        return self.layers[layer].codec or self.storage.codec
 
     def resolved(self) -> dict[str, Any]:
-        """Return the recipe with every default written out, as plain YAML values."""
-        layers = {name: model.model_dump(mode="json") | model.options for name, model in self.layers.items()}
-        return self.model_dump(mode="json", exclude={"layers"}) | {"layers": layers}
+        """Return the recipe with every default written out, as plain YAML values.
+
+        Codecs are written where they are not the default: a recipe without them reads as before there were any.
+        """
+        layers = {
+            name: model.model_dump(mode="json", exclude=set() if model.codec else {"codec"}) | model.options
+            for name, model in self.layers.items()
+        }
+        default = {"storage"} if self.storage == StorageModel() else set()
+        return self.model_dump(mode="json", exclude={"layers", *default}) | {"layers": layers}
 
 
 def parse_recipe(text: str, *, where: str = "recipe") -> Recipe:
@@ -283,6 +304,7 @@ def _fields(path: tuple[str | int, ...]) -> Iterable[str]:
         "splits": SplitsModel,
         "admin": AdminModel,
         "proportions": ProportionsModel,
+        "storage": StorageModel,
     }
     if len(path) == 1:
         return Recipe.model_fields

@@ -15,6 +15,7 @@ from shapely.geometry import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 from shapely.ops import unary_union
 
+from m3leo_prep.blobs.location import scheme
 from m3leo_prep.core.area import Area
 from m3leo_prep.core.grid import Cells, Grid
 from m3leo_prep.core.plan import Plan
@@ -138,6 +139,8 @@ def _opened(what: str | Path | Area | Plan | Dataset) -> Area | Plan | Dataset:
     """Return the thing that a name or path stands for; of a half-built dataset, its plan."""
     if not isinstance(what, (str, Path)):
         return what
+    if scheme(what) != "file":
+        return Dataset(what)
     folder = Path(what)
     if (folder / MANIFEST).exists():
         return Dataset(folder)
@@ -177,7 +180,8 @@ def _of_dataset(dataset: Dataset) -> _Chips:
     ]
     columns += [Column(name.replace("_", " ", 1), of[name], "%", (0, 100)) for name in shares]
     cell = dataset.manifest["grid"]["chip_px"] * dataset.manifest["grid"]["resolution"]
-    frozen = DatasetFolder(dataset.path).frozen() if (dataset.path / PLAN).exists() else None
+    is_built_here = not dataset.root.is_remote and (dataset.path / PLAN).exists()
+    frozen = DatasetFolder(dataset.path).frozen() if is_built_here else None
     name = f"{dataset.manifest['area']['name']}, recipe {dataset.manifest['name']}"
     x0, y0 = of["x0"].astype(float), of["y0"].astype(float)
     return _Chips(

@@ -17,7 +17,7 @@ from m3leo_prep.core.plan import Plan
 from m3leo_prep.core.raster import Item
 from m3leo_prep.core.sample import clusters_of
 from m3leo_prep.pipeline.companions import companions
-from m3leo_prep.pipeline.manifest import make_manifest
+from m3leo_prep.pipeline.manifest import described, make_manifest
 from m3leo_prep.pipeline.proportions.about import admin_document, proportions_document
 from m3leo_prep.pipeline.proportions.admin import Admin, admin_of
 from m3leo_prep.pipeline.proportions.columns import chip_columns
@@ -62,13 +62,17 @@ def finalize(
     x0, y0 = plan.cells.upper_left()
     chips = ChipColumns(plan.cells.epsg, x0.astype(np.int32), y0.astype(np.int32))
     beside = {rows.plan.layer.name: companions(rows) for rows in done}
+    before = _before(folder)
+    if before and "card" in before:  # it tells of the dataset as it was
+        for name in described(before["files"]):
+            folder.blobs.delete(name)
     about = {"dataset": plan.recipe.name, "area": plan.area.name, "format_version": FORMAT_VERSION}
     write_hierarchy(folder.blobs, [rows.described() for rows in done], chips, beside, attributes=about)
     ids = plan.cells.ids()
     for rows in done:
         _remove_stale(folder, rows, beside[rows.plan.layer.name])
     admin = admin or admin_of(plan)
-    splits = columns_of(plan, _before(folder), folder.blobs)
+    splits = columns_of(plan, before, folder.blobs)
     _write_chips(folder, plan, ids, done, admin, splits)
     write_regions(folder.blobs, splits)
     if admin is None:

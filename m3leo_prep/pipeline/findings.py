@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from m3leo_prep.core.errors import VerifyError
 
@@ -12,7 +11,8 @@ from m3leo_prep.core.errors import VerifyError
 class Report:
     """What was checked and what was found."""
 
-    path: Path
+    url: str
+    """The dataset's folder or address."""
     problems: list[tuple[str, str]] = field(default_factory=list)
     """(where, what)"""
     notes: list[str] = field(default_factory=list)
@@ -41,6 +41,6 @@ class Report:
             more = f" (and {len(self.problems) - 5} more)" if len(self.problems) > 5 else ""
             raise VerifyError(
                 f"{len(self.problems)} findings: {shown}{more}",
-                where=str(self.path),
+                where=self.url,
                 hint="delete the files named and run `build` again, which makes what is missing; or pull them again",
             )

@@ -11,7 +11,7 @@ import numpy as np
 
 from m3leo_prep.core.format import FORMAT_VERSION
 from m3leo_prep.core.layer import Array
-from m3leo_prep.core.plan import Plan, digest_of
+from m3leo_prep.core.plan import Plan, compression, digest_of
 from m3leo_prep.pipeline.rows import LayerRows
 from m3leo_prep.pipeline.state import STATE, DatasetFolder
 from m3leo_prep.ports.blobs import Blobs
@@ -19,6 +19,8 @@ from m3leo_prep.store.ledger import ShardFile
 from m3leo_prep.store.shard import ZARR, sha256_of
 from m3leo_prep.store.zarr_array import to_json
 
+DESCRIPTION = ("README.md", "croissant.json", "previews/")
+"""Files that tell of the dataset as a whole, made when it is published; a name that ends in / is a folder."""
 LIBRARIES = ("m3leo-prep", "numpy", "numba", "pyproj", "shapely", "odc-geo", "numcodecs", "rasterio", "pyarrow", "zarr")
 
 
@@ -96,6 +98,7 @@ def _array_manifest(array: Array) -> dict[str, Any]:
         "valid_min": _finite(encoding.valid_min),
         "valid_max": _finite(encoding.valid_max),
         "band_chunk": array.band_chunk,
+        **compression(array),
         "method": array.method,
         "statistic": array.statistic,
         "max_error": encoding.max_error,
@@ -118,10 +121,16 @@ def _libraries() -> dict[str, str]:
     return found
 
 
+def described(files: Iterable[str]) -> list[str]:
+    """Return which of these files describe the dataset and are no part of its data."""
+    folders = tuple(name for name in DESCRIPTION if name.endswith("/"))
+    return [name for name in files if name in DESCRIPTION or name.startswith(folders)]
+
+
 def rewrite(blobs: Blobs, manifest: Mapping[str, Any], changed: Iterable[str] = (), **keys: Any) -> None:
     """Write ``manifest.json`` anew after some small files of the dataset were written again, added or deleted.
 
-    Call it last: until then a reader sees what the old manifest says.
+    Call it last: until then a reader sees what the old manifest says. A description of the dataset as it was goes.
 
     Args:
         blobs: the dataset.
@@ -130,6 +139,11 @@ def rewrite(blobs: Blobs, manifest: Mapping[str, Any], changed: Iterable[str] = 
         **keys: what else the manifest is to say.
     """
     files = dict(manifest["files"])
+    manifest = dict(manifest)
+    if "card" not in keys and manifest.pop("card", None) is not None:
+        for name in described(files):
+            blobs.delete(name)
+        changed = {*changed, *described(files)}
     for name in changed:
         files.pop(name, None)
         if blobs.size(name) is not None:

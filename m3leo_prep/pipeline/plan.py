@@ -15,7 +15,7 @@ from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.grid import Cells, Grid
 from m3leo_prep.core.layer import Layer
 from m3leo_prep.core.plan import NOT_IN_DIGEST, LayerPlan, Plan, SourceSpec, digest_of
-from m3leo_prep.core.recipe import LayerModel, Recipe
+from m3leo_prep.core.recipe import Recipe
 from m3leo_prep.core.sample import Sample
 from m3leo_prep.pipeline.abilities import advice
 from m3leo_prep.pipeline.items import find_items, merged, reaching, with_new_slots
@@ -85,13 +85,21 @@ def make_plan(
     if previous is not None:
         cells = _grown(previous, cells, area)
     layers = []
-    for name, model in recipe.layers.items():
+    for name in recipe.layers:
         if only is not None and name not in only:
             continue
         say(f"looking for items of {name}")
         layers.append(
             _plan_layer(
-                name, model, grid, cells, area, specs[name], previous, refresh=refresh, is_sampled=sample is not None
+                name,
+                recipe,
+                grid,
+                cells,
+                area,
+                specs[name],
+                previous,
+                refresh=refresh,
+                is_sampled=sample is not None,
             )
         )
     if only is None:
@@ -158,7 +166,7 @@ def _grown(previous: Plan, cells: Cells, area: Area) -> Cells:
 
 def _plan_layer(
     name: str,
-    model: LayerModel,
+    recipe: Recipe,
     grid: Grid,
     cells: Cells,
     area: Area,
@@ -169,10 +177,13 @@ def _plan_layer(
     is_sampled: bool,
 ) -> LayerPlan:
     where = f"layer {name}"
+    model = recipe.layers[name]
     source = open_source(spec)
     info = source.describe()
     old = next((p for p in previous.layers if p.layer.name == name), None) if previous else None
-    layer = resolve_layer(name, model, info, grid, n_chips=len(cells), old=old.layer if old else None)
+    layer = resolve_layer(
+        name, model, info, grid, n_chips=len(cells), codec=recipe.codec(name), old=old.layer if old else None
+    )
     plan = LayerPlan(
         layer=layer,
         source=spec,

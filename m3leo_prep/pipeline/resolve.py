@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +12,7 @@ from m3leo_prep.core import defaults
 from m3leo_prep.core.encoding import Encoding, default_encoding
 from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.grid import Grid
-from m3leo_prep.core.layer import Array, Layer, band_chunk, shard_rule
+from m3leo_prep.core.layer import Array, Codec, Layer, band_chunk, shard_rule
 from m3leo_prep.core.plan import SourceSpec
 from m3leo_prep.core.raster import Kind, Slot, SourceInfo, Variable
 from m3leo_prep.core.recipe import EncodingModel, LayerModel
@@ -44,7 +45,14 @@ def _takes_statistic(source: str) -> bool:
 
 
 def resolve_layer(
-    name: str, model: LayerModel, info: SourceInfo, grid: Grid, *, n_chips: int, old: Layer | None = None
+    name: str,
+    model: LayerModel,
+    info: SourceInfo,
+    grid: Grid,
+    *,
+    n_chips: int,
+    codec: Codec = "zstd",
+    old: Layer | None = None,
 ) -> Layer:
     """Return a layer with every choice made: lattice, slots, methods, encodings, chunks and shards.
 
@@ -54,6 +62,7 @@ def resolve_layer(
         info: what the source delivers.
         grid: the chip grid.
         n_chips: chips of the area.
+        codec: of its chunks, as ``Recipe.codec`` gives it.
         old: the layer as frozen in the dataset, whose shards keep their shape.
 
     Raises:
@@ -81,6 +90,7 @@ def resolve_layer(
     _check_deviations(arrays, where)
     if model.terrain:
         arrays += _terrain(model.terrain, arrays, pitch, is_static=slots[0].is_static, where=where)
+    arrays = tuple(replace(array, codec=codec) for array in arrays)
     per_slot = sum(array.n_bands * array.itemsize for array in arrays) * size**2
     n, t, chunk_slots = shard_rule(
         chip_slot_bytes=per_slot, n_slots=len(slots), n_chips=n_chips, dear_blocks=info.dear_blocks

@@ -7,10 +7,13 @@ import shutil
 from pathlib import Path
 
 from m3leo_prep.core.errors import StoreError
+from m3leo_prep.core.layer import Array
 from m3leo_prep.core.plan import Plan, Unit
 
 COMPRESSED = {1: 0.35, 2: 0.85, 4: 0.9}
 """Expected stored share of raw bytes by item size: class codes compress well, speckle hardly."""
+LZ4 = 1.15
+"""Expected size beside zstd's."""
 SPACE_MARGIN = 1.1
 FILES_PER_UNIT = 8
 """Files and folders that a shard makes, at most."""
@@ -47,4 +50,15 @@ def _bytes(plan: Plan, unit: Unit) -> float:
     """Return the expected size of a unit's shards."""
     layer = plan.layer(unit.layer).layer
     pixels = layer.size**2 * (unit.last_row - unit.first_row) * (unit.last_slot - unit.first_slot)
-    return sum(pixels * array.n_bands * array.itemsize * COMPRESSED[array.itemsize] for array in layer.arrays)
+    return sum(pixels * array.n_bands * array.itemsize * _share(array) for array in layer.arrays)
+
+
+def _share(array: Array) -> float:
+    """Return the expected stored share of an array's raw bytes."""
+    match array.codec:
+        case "none":
+            return 1.0
+        case "lz4":
+            return min(1.0, LZ4 * COMPRESSED[array.itemsize])
+        case "zstd":
+            return COMPRESSED[array.itemsize]

@@ -24,12 +24,13 @@ from m3leo_prep.core.errors import StoreError
 from m3leo_prep.core.format import FORMAT_VERSION, is_newer
 from m3leo_prep.core.grid import Cells, Grid
 from m3leo_prep.core.layer import Array, Layer
-from m3leo_prep.core.plan import LayerPlan, Plan, SourceSpec
+from m3leo_prep.core.plan import LayerPlan, Plan, SourceSpec, compression
 from m3leo_prep.core.raster import Item, Kind, LegendClass, Slot, Variable
 from m3leo_prep.core.recipe import Recipe
 from m3leo_prep.core.sample import Sample
 from m3leo_prep.core.splits.policy import SplitPolicy
 from m3leo_prep.pipeline.splitting.tables import regions_of, regions_table
+from m3leo_prep.reader.copies.pulled import PULLED
 from m3leo_prep.store.ledger import Ledger
 from m3leo_prep.store.tables import read_table, write_table
 from m3leo_prep.store.zarr_array import to_json
@@ -63,13 +64,7 @@ class DatasetFolder:
             made: dict[str, Any] = json.loads(self.blobs.get("manifest.json"))
         except FileNotFoundError:
             return None
-        version = str(made.get("format_version", FORMAT_VERSION)) if isinstance(made, dict) else ""
-        if version.partition(".")[0].isdigit() and is_newer(version):
-            raise StoreError(
-                f"the dataset has format version {version}, newer than the {FORMAT_VERSION} known here",
-                hint="pip install --upgrade m3leo-prep",
-                where=str(self.path),
-            )
+        check_version(made, str(self.path))
         return made
 
     def check_usable(self) -> None:
@@ -82,7 +77,7 @@ class DatasetFolder:
             return
         if not self.path.is_dir():
             raise StoreError(f"{self.path} is a file, not a folder", hint="give a folder as --out")
-        if self.state.is_dir():
+        if self.state.is_dir() and not self.blobs.size(PULLED):
             return
         if (self.path / "manifest.json").is_file():
             raise StoreError(
@@ -286,6 +281,7 @@ def _array_document(array: Array) -> dict[str, Any]:
         "method": array.method,
         "statistic": array.statistic,
         "band_chunk": array.band_chunk,
+        **compression(array),
     }
 
 
@@ -333,3 +329,14 @@ def _items(table: pa.Table) -> tuple[Item, ...]:
         )
         for row, footprint in zip(table.drop_columns("footprint").to_pylist(), footprints, strict=True)
     )
+
+
+def check_version(manifest: Any, where: str) -> None:
+    """Raise StoreError if a manifest was written by a newer version."""
+    version = str(manifest.get("format_version", FORMAT_VERSION)) if isinstance(manifest, dict) else ""
+    if version.partition(".")[0].isdigit() and is_newer(version):
+        raise StoreError(
+            f"the dataset has format version {version}, newer than the {FORMAT_VERSION} known here",
+            hint="pip install --upgrade m3leo-prep",
+            where=where,
+        )

@@ -67,7 +67,7 @@ class UnitBuilder:
         self._source = open_source(task.plan.source)
         info = self._source.describe()
         self._composites, self._at_once = info.composites, info.concurrent_reads
-        self._codecs = {a.variable.name: ChunkCodec(a.encoding.dtype) for a in self._layer.arrays}
+        self._codecs = {a.variable.name: ChunkCodec(a.encoding.dtype, a.codec) for a in self._layer.arrays}
         self._chunks: dict[str, dict[ChunkKey, bytes]] = {a.variable.name: {} for a in self._layer.arrays}
         self._rows = UnitRows.empty(self._layer, len(task.cells), len(task.slots))
         self._series: dict[tuple[str, int], NDArray[Any]] = {}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from m3leo_prep.core.encoding import encode
@@ -18,11 +18,12 @@ from m3leo_prep.pipeline.derive import derive
 from m3leo_prep.pipeline.findings import Report
 from m3leo_prep.pipeline.origins import open_source
 from m3leo_prep.pipeline.rows import percent
-from m3leo_prep.pipeline.state import DatasetFolder
 from m3leo_prep.pipeline.task import items_of
 from m3leo_prep.pipeline.windows import cut
+from m3leo_prep.ports.blobs import Readable
+from m3leo_prep.reader.companions import open_companion
 from m3leo_prep.reader.manifest import StoredArray, StoredLayer, stored_layers
-from m3leo_prep.reader.shards import ShardReader
+from m3leo_prep.reader.pixels.shards import ShardReader
 from m3leo_prep.store.shard import ZARR, shard_name
 from m3leo_prep.store.tables import read_table
 
@@ -33,15 +34,24 @@ GEOREFERENCE = ("epsg", "x0", "y0")
 class PixelCheck:
     """Holds stored pixels against what stands beside them, and against the source."""
 
-    def __init__(self, folder: DatasetFolder, manifest: dict[str, Any], report: Report, *, seed: int) -> None:
-        self._root = folder.path
+    def __init__(
+        self,
+        root: Readable,
+        manifest: dict[str, Any],
+        report: Report,
+        *,
+        seed: int,
+        absent: AbstractSet[str] = frozenset(),
+    ) -> None:
+        """``absent`` are shards that need not be here: of a dataset of which only a part was pulled."""
+        self._root = root
         self._report = report
         self._seed = seed
-        self._chips = read_table(folder.blobs, "chips.parquet", ["chip_id", *GEOREFERENCE])
+        self._chips = read_table(root, "chips.parquet", ["chip_id", *GEOREFERENCE])
         self._ids: list[str] = self._chips["chip_id"].to_pylist()
-        self._reader = ShardReader(folder.path)
+        self._reader = ShardReader(root)
         self._layers = stored_layers(manifest)
-        self._damaged = {where for where, _ in report.problems}
+        self._damaged = {where for where, _ in report.problems} | absent
 
     def georeference(self, name: str) -> None:
         """Check that a layer lies where chips.parquet says, chip by chip."""
@@ -72,7 +82,7 @@ class PixelCheck:
                     try:
                         self._chip(layer, array, row, slots, reason[row, slots], valid[row, slots])
                     except PrepError as error:
-                        where = error.where.removeprefix(f"{self._reader.root}/") or shard
+                        where = error.where.removeprefix(f"{self._root.url}/") or shard
                         self._report.add(where, error.message)
 
     def rederived(self, plan: Plan, layer_plan: LayerPlan, n: int) -> None:
@@ -102,7 +112,7 @@ class PixelCheck:
             tally[Reason(code).name] = tally.get(Reason(code).name, 0) + n
 
     def _array(self, layer: str, name: str) -> NDArray[Any]:
-        return np.asarray(zarr.open_array(self._root / ZARR / layer / name, mode="r")[...])
+        return open_companion(self._root, layer, name).all()
 
     def _quality(self, layer: StoredLayer, array: StoredArray, part: str) -> NDArray[np.uint8]:
         """Return reasons or valid shares, (chip, slot, band)."""

@@ -1,4 +1,4 @@
-"""A finished dataset in a folder: its manifest, its tables, its chips."""
+"""A finished dataset, in a folder or at an address: its manifest, its tables, its chips."""
 
 from __future__ import annotations
 
@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from m3leo_prep.core.errors import ConfigError, StoreError
+from m3leo_prep.blobs.cached import cached
+from m3leo_prep.blobs.local import LocalBlobs
+from m3leo_prep.blobs.location import open_root
+from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.text import near
+from m3leo_prep.ports.blobs import Readable
+from m3leo_prep.reader.files import read_table
 from m3leo_prep.reader.ids import closest
 from m3leo_prep.reader.manifest import StoredLayer, read_manifest, stored_layers
-from m3leo_prep.reader.shards import ShardReader
+from m3leo_prep.reader.pixels.faults import listed_digest
+from m3leo_prep.reader.pixels.shards import ShardReader
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,23 +32,46 @@ if TYPE_CHECKING:
 class Dataset:
     """What a build made, opened for reading; nothing but the manifest is read until it is asked for."""
 
-    def __init__(self, path: str | Path) -> None:
-        """Open the dataset in folder ``path``.
+    def __init__(self, location: str | Path | Readable) -> None:
+        """Open the dataset at ``location``: a folder, or an address such as ``hf://datasets/OWNER/NAME``.
+
+        What is read of a remote dataset is kept in a local cache of bounded size; see ``blobs.cached``.
 
         Raises:
             StoreError: no finished dataset there, or one of a newer major format version.
+            CredentialsError: it may not be read with these credentials, or without any.
+            MissingDependency: reading there needs an extra.
         """
-        self.path = Path(path)
-        self.manifest: Mapping[str, Any] = read_manifest(self.path)
+        root = open_root(location) if isinstance(location, (str, Path)) else location
+        self.manifest: Mapping[str, Any] = read_manifest(root)
+        self.root: Readable = cached(root, str(self.manifest["manifest_digest"])) if root.is_remote else root
+        """Where its files are read from."""
         self.layers: Mapping[str, StoredLayer] = stored_layers(self.manifest)
-        self.reader = ShardReader(self.path)
+        self.reader = ShardReader(self.root, opened=listed_digest(self.manifest))
+
+    @property
+    def url(self) -> str:
+        """Where it is, for people: its folder, or its address without secrets."""
+        return self.root.url
+
+    @property
+    def path(self) -> Path:
+        """Its folder.
+
+        Raises:
+            ConfigError: it is not on this machine.
+        """
+        if isinstance(self.root, LocalBlobs):
+            return self.root.root
+        hint = f"fetch it first: `m3leo-prep pull {self.url} FOLDER`"
+        raise ConfigError("this needs the dataset in a folder of this machine", where=self.url, hint=hint)
 
     def __len__(self) -> int:
         return int(self.manifest["n_chips"])
 
     def __repr__(self) -> str:
         lines = [
-            f"<Dataset {self.manifest['name']}, area {self.manifest['area']['name']}: {len(self):,} chips>  {self.path}"
+            f"<Dataset {self.manifest['name']}, area {self.manifest['area']['name']}: {len(self):,} chips>  {self.url}"
         ]
         for layer in self.layers.values():
             slots = "static" if layer.is_static else f"{len(layer.slots)} slots"
@@ -69,17 +97,11 @@ class Dataset:
         Raises:
             StoreError: it cannot be read.
         """
-        try:
-            # Not pq.read_table: it loads pyarrow's dataset machinery first, a quarter of a second for nothing.
-            with pq.ParquetFile(self.path / name) as file:
-                unknown = set(columns or ()).difference(file.schema_arrow.names)
-                if unknown:
-                    raise ValueError(f"it has no column {', '.join(sorted(unknown))}")  # noqa: TRY301  one message
-                return file.read(columns)
-        except (OSError, ValueError) as error:
-            message = f"this table cannot be read: {error}"
-            hint = "run `build` again, or pull it again"
-            raise StoreError(message, where=str(self.path / name), hint=hint) from error
+        return read_table(self.root, name, columns)
+
+    def provenance(self, layer: str) -> list[str]:
+        """Return the names of the tables that say from which items a layer's chips were made."""
+        return sorted(name for name in self.manifest["files"] if name.startswith(f"provenance/{layer}/"))
 
     def layer(self, name: str) -> StoredLayer:
         """Return a layer.
@@ -88,7 +110,7 @@ class Dataset:
             ConfigError: there is none of that name.
         """
         if name not in self.layers:
-            raise ConfigError(f"there is no layer '{name}'", where=str(self.path), hint=near(name, self.layers))
+            raise ConfigError(f"there is no layer '{name}'", where=self.url, hint=near(name, self.layers))
         return self.layers[name]
 
     def row(self, chip: str | int) -> int:
@@ -101,10 +123,10 @@ class Dataset:
             if chip not in self._rows:
                 found = near(chip, closest(chip, list(self._rows)))
                 hint = found if found.startswith("did you") else "ids are in the column chip_id of chips.parquet"
-                raise ConfigError(f"there is no chip '{chip}'", where=str(self.path), hint=hint)
+                raise ConfigError(f"there is no chip '{chip}'", where=self.url, hint=hint)
             return self._rows[chip]
         if not 0 <= chip < len(self):
-            raise ConfigError(f"there is no row {chip}", where=str(self.path), hint=f"rows are 0 ... {len(self) - 1}")
+            raise ConfigError(f"there is no row {chip}", where=self.url, hint=f"rows are 0 ... {len(self) - 1}")
         return int(chip)
 
     def read(
@@ -186,4 +208,4 @@ class Dataset:
         return {chip: row for row, chip in enumerate(self._places["chip_id"].to_pylist())}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "manifest": self.manifest, "layers": self.layers, "reader": self.reader}
+        return {"root": self.root, "manifest": self.manifest, "layers": self.layers, "reader": self.reader}

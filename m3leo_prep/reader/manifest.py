@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,10 @@ from numpy.typing import NDArray
 from m3leo_prep.core.encoding import decode
 from m3leo_prep.core.errors import ConfigError, StoreError
 from m3leo_prep.core.format import FORMAT_VERSION, is_newer
+from m3leo_prep.core.layer import Codec
 from m3leo_prep.core.raster import Slot
 from m3leo_prep.core.text import near
+from m3leo_prep.ports.blobs import Readable
 
 MANIFEST = "manifest.json"
 
@@ -37,6 +38,8 @@ class StoredArray:
     band_chunk: int
     about: Mapping[str, Any] = field(default_factory=dict)
     """The variable's whole entry in the manifest."""
+    codec: Codec = "zstd"
+    """How its chunks are compressed."""
 
     @property
     def is_class(self) -> bool:
@@ -99,28 +102,27 @@ class StoredLayer:
         return self.arrays[variable]
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
-    """Return the manifest of the dataset in folder ``path``.
+def read_manifest(root: Readable) -> dict[str, Any]:
+    """Return the manifest of the dataset at ``root``.
 
     Raises:
         StoreError: there is none, it is damaged, or of a newer major format version.
     """
-    file = path / MANIFEST
     try:
-        manifest = json.loads(file.read_bytes())
+        manifest = json.loads(root.get(MANIFEST))
         newer = is_newer(str(manifest["format_version"]))
         manifest["layers"].items()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        hint = "run `build`, or give the folder that holds manifest.json"
-        raise StoreError("no finished dataset here", where=str(path), hint=hint) from error
+    except FileNotFoundError as error:
+        hint = "run `build`, or give the folder or address that holds manifest.json"
+        raise StoreError("no finished dataset here", where=root.url, hint=hint) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(
-            "this is not a manifest", where=str(file), hint="run `build` again, or pull it again"
+            "this is not a manifest", where=f"{root.url}/{MANIFEST}", hint="run `build` again, or pull it again"
         ) from error
     if newer:
         raise StoreError(
             f"the dataset has format version {manifest['format_version']}, newer than the {FORMAT_VERSION} known here",
-            where=str(path),
+            where=root.url,
             hint="pip install --upgrade m3leo-prep",
         )
     return dict(manifest)
@@ -159,6 +161,7 @@ def _array(about: Mapping[str, Any]) -> StoredArray:
         scale=about["scale"],
         band_chunk=about["band_chunk"],
         about=about,
+        codec=about.get("codec", "zstd"),
     )
 
 

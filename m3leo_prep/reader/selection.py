@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from m3leo_prep.core.errors import ConfigError, StoreError
+from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.reasons import Reason
 from m3leo_prep.core.text import near
+from m3leo_prep.reader.companions import open_companion
 from m3leo_prep.reader.dataset import Dataset
 from m3leo_prep.reader.manifest import StoredArray, StoredLayer
-from m3leo_prep.store.shard import ZARR
 
 Bands = Mapping[str, Sequence[str]]
 Slots = Mapping[str, Sequence[str] | Sequence[int]]
@@ -49,7 +49,7 @@ def resolve(dataset: Dataset, names: Iterable[str], bands: Bands, slots: Slots) 
         arrays = [layer.array(variable)] if variable else layer.arrays.values()
         found |= {_key(layer, array): (layer, array) for array in arrays}
     if not found:
-        raise ConfigError("no layer is asked for", where=str(dataset.path), hint=near("", dataset.layers))
+        raise ConfigError("no layer is asked for", where=dataset.url, hint=near("", dataset.layers))
     check_keys("bands", bands, found)
     check_keys("slots", slots, [*found, *(layer.name for layer, _ in found.values())])
     return {
@@ -78,7 +78,7 @@ def check_agreement(datasets: Sequence[Dataset], picks: Sequence[Mapping[str, Pi
     for dataset, pick in zip(datasets[1:], picks[1:], strict=True):
         if pick.keys() != picks[0].keys():
             raise ConfigError(
-                f"{datasets[0].path} has {', '.join(picks[0])}, but {dataset.path} has {', '.join(pick)}",
+                f"{datasets[0].url} has {', '.join(picks[0])}, but {dataset.url} has {', '.join(pick)}",
                 hint="name single variables as `layer.variable`",
             )
         for key, second in pick.items():
@@ -86,7 +86,7 @@ def check_agreement(datasets: Sequence[Dataset], picks: Sequence[Mapping[str, Pi
             identities = ({}, {}) if allow_mixed else (_identity(picks[0][key]), _identity(second))
             for name, one, other in (*_differences(*shapes), *_differences(*identities)):
                 raise ConfigError(
-                    f"'{name}' of '{key}' is {one!r} in {datasets[0].path}, but {other!r} in {dataset.path}",
+                    f"'{name}' of '{key}' is {one!r} in {datasets[0].url}, but {other!r} in {dataset.url}",
                     hint="" if name in shapes[0] else "open them apart, or pass allow_mixed=True if you mean it",
                 )
 
@@ -97,14 +97,8 @@ def has_data(dataset: Dataset, pick: Pick) -> NDArray[np.bool_]:
     Raises:
         StoreError: the dataset's ``<variable>_valid`` is not there.
     """
-    import zarr
-
-    name = f"{ZARR}/{pick.layer.name}/{pick.array.name}_valid"
-    try:
-        percent = np.asarray(zarr.open_array(dataset.path / name, mode="r")[...])[..., list(pick.bands)]
-    except FileNotFoundError as error:
-        hint = "run `build` again, or pull it again"
-        raise StoreError("this array is not here", where=str(dataset.path / name), hint=hint) from error
+    name = f"{pick.array.name}_valid"
+    percent = open_companion(dataset.root, pick.layer.name, name).all()[..., list(pick.bands)]
     if not pick.layer.is_static:
         percent = percent[:, list(pick.slots)]
     some = (percent > 0) & (percent != Reason.NOT_BUILT)

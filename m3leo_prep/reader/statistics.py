@@ -29,17 +29,18 @@ def read_statistics(dataset: Dataset, layer: str, policy: str | None = None) -> 
         StoreError: they cannot be read.
     """
     name = f"stats/{layer}.json" if policy is None else f"stats/{layer}.{policy}.json"
-    file = dataset.path / name
     if name not in dataset.manifest.get("files", {}):
-        command = f"m3leo-prep stats {dataset.path}" + (f" --policy {policy}" if policy else "")
+        command = f"m3leo-prep stats {dataset.url}" + (f" --policy {policy}" if policy else "")
         hint = f"make them: `{command}`; or pass your own: normalize={{'{layer}': (mean, std)}}"
         whose = f" by the policy '{policy}'" if policy else ""
-        raise ConfigError(f"there are no statistics of '{layer}'{whose} here", where=str(dataset.path), hint=hint)
+        raise ConfigError(f"there are no statistics of '{layer}'{whose} here", where=dataset.url, hint=hint)
     try:
-        return dict(json.loads(file.read_bytes()))
+        return dict(json.loads(dataset.root.get(name)))
     except (OSError, ValueError) as error:
         hint = "pull it again, or make it: `m3leo-prep stats`"
-        raise StoreError(f"these statistics cannot be read: {error}", where=str(file), hint=hint) from error
+        raise StoreError(
+            f"these statistics cannot be read: {error}", where=f"{dataset.url}/{name}", hint=hint
+        ) from error
 
 
 def shipped(
@@ -67,7 +68,7 @@ def _of_key(key: str, datasets: Sequence[Dataset], picks: Sequence[Mapping[str, 
     for dataset, pick in zip(datasets, picks, strict=True):
         layer, array = pick[key].layer, pick[key].array
         document = read_statistics(dataset, layer.name, policy)
-        sources[document["from"]] = dataset.path
+        sources[document["from"]] = dataset.url
         bands = document["variables"][array.name]["bands"]
         told = [bands[array.bands[band]] for band in pick[key].bands]
         # A band without valid pixels adds nothing, whatever stands for its mean.

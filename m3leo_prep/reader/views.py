@@ -15,10 +15,12 @@ from odc.geo.xr import xr_coords
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
+from m3leo_prep.blobs.local import LocalBlobs
 from m3leo_prep.core.errors import ConfigError, MissingDependency
 from m3leo_prep.reader.dataset import Dataset
 from m3leo_prep.reader.manifest import StoredArray, StoredLayer
-from m3leo_prep.reader.shards import ShardReader
+from m3leo_prep.reader.pixels.shards import ShardReader
+from m3leo_prep.reader.zarr_store import ReadableStore
 from m3leo_prep.store.shard import ZARR
 
 
@@ -52,7 +54,7 @@ def open_dataset(path: str | Path, *, chunks: Literal["shard"] | None = None) ->
     companions are those of the store. Unlike plain Zarr, a shard that is listed but absent is an error, not NaN.
 
     Args:
-        path: folder of the dataset.
+        path: folder of the dataset, or its address.
         chunks: None, or ``shard`` for dask arrays with one chunk per shard.
 
     Raises:
@@ -67,11 +69,12 @@ def open_dataset(path: str | Path, *, chunks: Literal["shard"] | None = None) ->
     dataset = Dataset(path)
     attributes = {key: dataset.manifest[key] for key in ("name", "dataset_id", "format_version")}
     attributes["area"] = dataset.manifest["area"]["name"]
+    store = dataset.path / ZARR if isinstance(dataset.root, LocalBlobs) else ReadableStore(dataset.root, ZARR)
     nodes: dict[str, xr.Dataset] = {"/": xr.Dataset(attrs=attributes)}
     for name, layer in dataset.layers.items():
         pixels = list(layer.arrays)
-        stored = xr.open_zarr(dataset.path / ZARR, group=name, chunks=None, drop_variables=pixels)
-        raw = xr.open_zarr(dataset.path / ZARR, group=name, chunks=None, mask_and_scale=False)
+        stored = xr.open_zarr(store, group=name, chunks=None, drop_variables=pixels)
+        raw = xr.open_zarr(store, group=name, chunks=None, mask_and_scale=False)
         for variable, array in layer.arrays.items():
             lazy = indexing.LazilyIndexedArray(_Pixels(dataset.reader, layer, array, raw[variable].shape))
             hidden = {"_FillValue", "scale_factor", "add_offset", "valid_range"} if not array.is_class else set()

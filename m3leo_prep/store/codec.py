@@ -1,4 +1,4 @@
-"""One chunk as bytes: blosc (zstd, level 3), then crc32c."""
+"""One chunk as bytes: blosc (zstd or lz4), or as it is, then crc32c."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from numcodecs import blosc
 from numpy.typing import NDArray
 
 from m3leo_prep.core.errors import VerifyError
+from m3leo_prep.core.layer import Codec
 
 CRC_BYTES = 4
-LEVEL = 3
+LEVELS = {"zstd": 3, "lz4": 5}
+"""Of blosc, by compressor."""
 
 
 def crc32c(data: bytes | memoryview) -> bytes:
@@ -31,14 +33,18 @@ def checked(data: bytes | memoryview, what: str, where: str = "") -> memoryview:
         VerifyError: it is damaged.
     """
     view = memoryview(data)
-    body, crc = view[:-CRC_BYTES], view[-CRC_BYTES:]
-    if len(view) < CRC_BYTES or crc32c(body) != crc:
+    check(view[:-CRC_BYTES], view[-CRC_BYTES:], what, where)
+    return view[:-CRC_BYTES]
+
+
+def check(body: bytes | memoryview, crc: bytes | bytearray | memoryview, what: str, where: str = "") -> None:
+    """Raise VerifyError if ``crc`` is not the checksum of ``body``: it is damaged."""
+    if len(crc) < CRC_BYTES or crc32c(body) != crc:
         raise VerifyError(
             f"{what} is damaged: its crc32c checksum does not match",
             hint="delete this file and run `build` again, or pull it again",
             where=where,
         )
-    return body
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,8 @@ class ChunkCodec:
     """Encodes and decodes the chunks of one dtype; same chunk, same bytes, in any thread of any process."""
 
     dtype: str
+    codec: Codec = "zstd"
+    """``none``: the bytes as they are, with their checksum."""
 
     def encode(self, chunk: NDArray[Any]) -> bytes:
         """Return the chunk in C order, little-endian, compressed, with its checksum.
@@ -57,11 +65,14 @@ class ChunkCodec:
         if chunk.dtype != stored:
             msg = f"the chunk is {chunk.dtype}, its array {self.dtype}"
             raise TypeError(msg)
+        raw = np.ascontiguousarray(chunk, stored).reshape(-1)
+        if self.codec == "none":
+            plain = raw.tobytes()
+            return plain + crc32c(plain)
         # Blosc's own threads cut blocks by their number: the same chunk would give different bytes.
         blosc.use_threads = False
         shuffle = blosc.BITSHUFFLE if stored.itemsize > 1 else blosc.NOSHUFFLE
-        raw = np.ascontiguousarray(chunk, stored).reshape(-1)
-        payload: bytes = blosc.compress(raw, b"zstd", LEVEL, shuffle, 0, stored.itemsize)
+        payload: bytes = blosc.compress(raw, self.codec.encode(), LEVELS[self.codec], shuffle, 0, stored.itemsize)
         return payload + crc32c(payload)
 
     def decode(self, payload: bytes | memoryview, shape: Sequence[int], *, where: str = "") -> NDArray[Any]:
@@ -77,10 +88,15 @@ class ChunkCodec:
     def decode_into(self, payload: bytes | memoryview, out: NDArray[Any], *, where: str = "") -> None:
         """Fill ``out`` (C-contiguous, of the codec's dtype) with the chunk; errors as in ``decode``."""
         body = checked(payload, "the chunk", where)
-        n_bytes = blosc._cbuffer_sizes(body)[0] if len(body) > HEADER_BYTES else -1  # noqa: SLF001  (no public name)
+        if self.codec == "none":
+            n_bytes = len(body)
+        else:
+            n_bytes = blosc._cbuffer_sizes(body)[0] if len(body) > HEADER_BYTES else -1  # noqa: SLF001  (no public name)
         if n_bytes != out.nbytes:
             raise VerifyError(f"the chunk holds {n_bytes} bytes, not {out.nbytes}", where=where)
-        if out.nbytes:
+        if self.codec == "none":
+            out[...] = np.frombuffer(body, self.stored_dtype).reshape(out.shape)
+        elif out.nbytes:
             blosc.use_threads = False
             blosc.decompress(body, out)
 
@@ -95,21 +111,22 @@ class ChunkCodec:
         to_bytes: dict[str, Any] = {"name": "bytes"}
         if itemsize > 1:
             to_bytes["configuration"] = {"endian": "little"}
-        return [to_bytes, blosc_document(itemsize), {"name": "crc32c"}]
+        compressed = [] if self.codec == "none" else [blosc_document(itemsize, self.codec)]
+        return [to_bytes, *compressed, {"name": "crc32c"}]
 
 
 HEADER_BYTES = 16
 """Length of a blosc header; https://github.com/Blosc/c-blosc/blob/main/README_CHUNK_FORMAT.rst"""
 
 
-def blosc_document(itemsize: int) -> dict[str, Any]:
+def blosc_document(itemsize: int, codec: Codec = "zstd") -> dict[str, Any]:
     """Return Zarr v3's metadata of our blosc settings for items of that size."""
     return {
         "name": "blosc",
         "configuration": {
             "typesize": itemsize,
-            "cname": "zstd",
-            "clevel": LEVEL,
+            "cname": codec,
+            "clevel": LEVELS[codec],
             "shuffle": "bitshuffle" if itemsize > 1 else "noshuffle",
             "blocksize": 0,
         },

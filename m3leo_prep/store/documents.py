@@ -51,7 +51,7 @@ def array_grid(layer: Layer, array: Array) -> tuple[int, ...]:
 
 def array_document(layer: Layer, array: Array, n_chips: int) -> Document:
     """Return the ``zarr.json`` of a variable: a sharded array of ``n_chips`` rows."""
-    codec = ChunkCodec(array.encoding.dtype)
+    codec = ChunkCodec(array.encoding.dtype, array.codec)
     slots = () if layer.is_static else (len(layer.slots),)
     sharding = {
         "name": "sharding_indexed",

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m3leo_prep.core.errors import VerifyError
-from m3leo_prep.ports.blobs import Blobs
+from m3leo_prep.ports.blobs import Blobs, Readable
 from m3leo_prep.store.codec import CRC_BYTES, ChunkCodec, checked, crc32c, is_missing
 from m3leo_prep.store.ledger import ShardFile
 
@@ -146,7 +146,7 @@ def write_shard(blobs: Blobs, name: str, chunks: Mapping[Key, bytes | memoryview
     return ShardFile(name, n_bytes, digest.hexdigest())
 
 
-def sha256_of(blobs: Blobs, name: str) -> str:
+def sha256_of(blobs: Readable, name: str) -> str:
     """Return the hex SHA-256 of a blob, read in pieces.
 
     Raises:

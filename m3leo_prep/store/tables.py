@@ -15,7 +15,7 @@ import shapely
 from numpy.typing import NDArray
 
 from m3leo_prep.core.errors import StoreError
-from m3leo_prep.ports.blobs import Blobs
+from m3leo_prep.ports.blobs import Blobs, Readable
 from m3leo_prep.store.ledger import ShardFile
 
 ROW_GROUP = 65_536
@@ -43,7 +43,7 @@ def write_table(blobs: Blobs, name: str, table: pa.Table) -> str:
     return hashlib.sha256(sink.getbuffer()).hexdigest()
 
 
-def read_table(blobs: Blobs, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+def read_table(blobs: Readable, name: str, columns: Sequence[str] | None = None) -> pa.Table:
     """Return a table, or some of its columns.
 
     Raises:
@@ -91,7 +91,7 @@ def write_shards(blobs: Blobs, shards: Iterable[ShardFile], name: str = "shards.
     return write_table(blobs, name, pa.Table.from_arrays(arrays, schema=SHARD_SCHEMA))
 
 
-def read_shards(blobs: Blobs, name: str = "shards.parquet") -> dict[str, ShardFile]:
+def read_shards(blobs: Readable, name: str = "shards.parquet") -> dict[str, ShardFile]:
     """Return all shards of the dataset by path."""
     table = read_table(blobs, name, SHARD_SCHEMA.names)
     rows = zip(*(table[column].to_pylist() for column in SHARD_SCHEMA.names), strict=True)

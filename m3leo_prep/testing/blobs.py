@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from m3leo_prep.core.errors import StoreError
-from m3leo_prep.ports.blobs import Blobs
+from m3leo_prep.ports.blobs import Blobs, Readable
 
 
 class BlobsContract:
@@ -28,6 +28,15 @@ class BlobsContract:
     def test_is_blobs(self, blobs: Blobs) -> None:
         """The adapter has the port's methods."""
         assert isinstance(blobs, Blobs)
+        assert isinstance(blobs, Readable)
+
+    def test_says_where_it_is(self, blobs: Blobs) -> None:
+        """The address is for people: it holds no query and no password, and stays the same in a copy."""
+        assert blobs.url
+        assert "?" not in blobs.url
+        assert "@" not in blobs.url
+        assert isinstance(blobs.is_remote, bool)
+        assert pickle.loads(pickle.dumps(blobs)).url == blobs.url  # noqa: S301  (our own bytes)
 
     def test_what_was_put_is_got(self, blobs: Blobs) -> None:
         """Bytes, views and empty blobs come back as they were."""

@@ -86,6 +86,8 @@ CHANGES = {
     "method": with_array(make_plan(), method="nearest"),
     "statistic": with_array(make_plan(), statistic="median"),
     "band chunk": with_array(make_plan(), band_chunk=1),
+    "codec": with_array(make_plan(), codec="lz4"),
+    "no codec": with_array(make_plan(), codec="none"),
     "scale": with_array(make_plan(), encoding=replace(POWER, scale=0.05)),
     "fill": with_array(make_plan(), encoding=replace(POWER, fill=32767)),
     "transform": with_array(make_plan(), encoding=replace(POWER, transform="none")),

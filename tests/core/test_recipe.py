@@ -188,6 +188,43 @@ def test_every_default_is_written_into_the_resolved_recipe() -> None:
     assert resolved["layers"]["a"]["role"] == "input"
 
 
+def test_a_layers_codec_is_its_own_or_that_of_the_storage() -> None:
+    text = "name: a\nstorage: {codec: lz4}\nlayers:\n  a: {source: ramp}\n  b: {source: ramp, codec: none}\n"
+    recipe = parse_recipe(text)
+    assert (recipe.codec("a"), recipe.codec("b"), parse_recipe(SMALL).codec("a")) == ("lz4", "none", "zstd")
+    assert recipe.layers["b"].options == {}, "no option of the source"
+    assert _again(recipe) == recipe
+
+
+@pytest.mark.parametrize("text", [SMALL, f"{SMALL}storage: {{codec: zstd}}\n"])
+def test_a_recipe_without_codecs_reads_as_before_there_were_any(text: str) -> None:
+    resolved = parse_recipe(text).resolved()
+    assert "storage" not in resolved
+    assert "codec" not in resolved["layers"]["a"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            f"{SMALL}storage: {{codec: gzip}}\n",
+            "line 4: storage.codec: 'gzip' is not known\n  hint: choose from: lz4, none, zstd",
+        ),
+        (
+            "name: a\nlayers:\n  a: {source: ramp, codec: lz}\n",
+            "line 3: layers.a.codec: 'lz' is not known\n  hint: did you mean 'lz4'?",
+        ),
+        (
+            f"{SMALL}storage:\n  codec: null\n",
+            "line 5: storage.codec: None is not known\n  hint: did you mean 'none'?",
+        ),
+        (f"{SMALL}storage: {{code: lz4}}\n", "line 4: unknown key 'storage.code'\n  hint: did you mean 'codec'?"),
+    ],
+)
+def test_a_codec_that_is_none_of_ours_is_refused(text: str, said: str) -> None:
+    assert refused(text) == f"my.yaml, {said}"
+
+
 def test_dates_mean_the_same_after_the_round_trip() -> None:
     periods = "{periods: [[2020-01-01, 2020-02-29], [2020-03-01, 2020-03-01]]}"
     recipe = parse_recipe(f"name: a\nlayers:\n  a: {{source: ramp, slots: {periods}}}\n")
@@ -209,6 +246,7 @@ _own = st.fixed_dictionaries(
         "resolution": st.floats(1, 500),
         "statistic": st.sampled_from(["first", "mean", "median", "count"]),
         "band_chunk": st.integers(1, 4),
+        "codec": st.sampled_from(["zstd", "lz4", "none"]),
         "encoding": st.builds(EncodingModel, dtype=st.just("int16"), scale=st.floats(1e-4, 10)).map(
             lambda model: model.model_dump()
         ),

@@ -21,7 +21,7 @@ def change(root: Path, layer: str, row: int, edit: Callable[[NDArray[Any]], None
     dataset = Dataset(root)
     stored = dataset.layer(layer)
     array = stored.array()
-    blobs, codec = LocalBlobs(root), ChunkCodec(array.dtype)
+    blobs, codec = LocalBlobs(root), ChunkCodec(array.dtype, array.codec)
     shard, place = divmod(row, stored.shard_chips)
     name = shard_name(layer, array.name, (shard,) if stored.is_static else (shard, 0))
     slots = () if stored.is_static else (stored.shard_slots // stored.chunk_slots,)

@@ -124,7 +124,7 @@ def test_releases_under_one_name_are_not_opened_together(tmp_path: Path) -> None
     """D50: the readers refuse what differs in product or release."""
     torch = pytest.importorskip("torch")
     assert torch
-    from m3leo_prep.reader.chips import ChipDataset
+    from m3leo_prep.reader.learning.chips import ChipDataset
 
     write(tmp_path / "a.tif", np.full((300, 300), 10, "uint8"))
     paths = [

@@ -51,7 +51,7 @@ class Made:
 
 def shards_of(blobs, layer, array, values):
     """Write a variable as a build does and return its shard files."""
-    codec, fill = ChunkCodec(array.encoding.dtype), array.encoding.fill_value
+    codec, fill = ChunkCodec(array.encoding.dtype, array.codec), array.encoding.fill_value
     shard, chunk, grid = shard_shape(layer, array), chunk_shape(layer, array), array_grid(layer, array)
     made = []
     for place in np.ndindex(*(-(-n // s) for n, s in zip(values.shape, shard, strict=True))):
@@ -96,6 +96,7 @@ def manifest_of(layers, n_chips):
                         "scale": a.encoding.scale,
                         "transform": a.encoding.transform,
                         "band_chunk": a.band_chunk,
+                        "codec": a.codec,
                         "method": a.method,
                         "statistic": a.statistic,
                         "max_error": a.encoding.max_error,
@@ -196,6 +197,35 @@ def shared_made(tmp_path_factory):
     """Return one dataset with all layers; tests that damage or edit make their own."""
     split = ["train"] * 6 + ["val"] * 2 + ["test"] + ["buffer"]
     return write_dataset(tmp_path_factory.mktemp("reader") / "small", all_layers(), split=split)
+
+
+SEAM = """
+name: seam
+grid: {chip_px: 32, resolution: 10}
+layers:
+  position: {source: ramp}
+  coarse: {source: ramp, resolution: 40, resampling: average}
+  landcover: {role: label, source: synthetic, product: landcover}
+  s1: {source: synthetic, product: s1, slots: {periods: [[2020-06-01, 2020-06-12], [2020-07-07, 2020-07-12]]}}
+"""
+
+
+@pytest.fixture(scope="session")
+def seam(tmp_path_factory):
+    """Return a built dataset on both sides of a zone's border, four chips a shard; nobody changes it."""
+    from m3leo_prep.core import layer as layer_module
+    from m3leo_prep.core.area import Area
+    from m3leo_prep.core.recipe import parse_recipe
+    from m3leo_prep.pipeline.build import build
+    from m3leo_prep.pipeline.plan import make_plan
+    from m3leo_prep.runners.threads import Threads
+
+    path = tmp_path_factory.mktemp("seam") / "seam"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layer_module, "SHARD_CHIPS", (4,))
+        area = Area.from_geometry(box(5.992, 50.0, 6.008, 50.006), name="seam")
+        build(make_plan(parse_recipe(SEAM), area, base=Path()), path, runner=Threads(2))
+    return path
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ from m3leo_prep.core.recipe import SplitsModel, parse_recipe
 from m3leo_prep.pipeline.build import build
 from m3leo_prep.pipeline.plan import make_plan
 from m3leo_prep.pipeline.splitting.rewrite import add_policy
-from m3leo_prep.reader.bags import Bags
-from m3leo_prep.reader.chips import ChipDataset
+from m3leo_prep.reader.learning.bags import Bags
+from m3leo_prep.reader.learning.chips import ChipDataset
 from m3leo_prep.runners.threads import Threads
 
 torch_data = pytest.importorskip("torch.utils.data")

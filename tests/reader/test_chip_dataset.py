@@ -17,8 +17,8 @@ torch = pytest.importorskip("torch")
 
 from torch.utils.data import DataLoader  # noqa: E402  torch may be absent
 
-from m3leo_prep.reader.chips import IGNORE_INDEX, ChipDataset  # noqa: E402  it imports torch
 from m3leo_prep.reader.dataset import Dataset  # noqa: E402
+from m3leo_prep.reader.learning.chips import IGNORE_INDEX, ChipDataset  # noqa: E402  it imports torch
 
 
 def test_samples_are_physical_values_and_masks(shared_made):

@@ -201,7 +201,7 @@ print(Dataset({str(shared_made.path)!r}).chip(0, "s1").odc.crs.epsg)
 
 
 def test_without_torch_the_loader_names_the_install_line():
-    code = "import sys; sys.modules['torch'] = None; import m3leo_prep.reader.chips"
+    code = "import sys; sys.modules['torch'] = None; import m3leo_prep.reader.learning.chips"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "MissingDependency: ChipDataset needs PyTorch" in done.stderr
     assert "pip install 'm3leo-prep[torch]'" in done.stderr

@@ -19,7 +19,7 @@ from tests.pipeline.conftest import MINI, area, plan
 
 torch = pytest.importorskip("torch")
 
-from m3leo_prep.reader.chips import ChipDataset  # noqa: E402  it imports torch
+from m3leo_prep.reader.learning.chips import ChipDataset  # noqa: E402  it imports torch
 
 SPLITS = "splits: {policy: random, seed: 8}\n"
 ELSEWHERE = (9.400, 57.100, 9.412, 57.104)

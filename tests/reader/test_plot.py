@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from m3leo_prep.core.encoding import default_encoding
-from m3leo_prep.core.errors import ConfigError, StoreError
+from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.layer import Array
 from m3leo_prep.core.raster import Kind, LegendClass, Variable
 from m3leo_prep.core.reasons import Reason
@@ -24,7 +24,7 @@ from m3leo_prep.reader.picture.looks import CO_DB, CROSS_DB, MOST_PANELS, looks
 from m3leo_prep.reader.picture.page import DPI, HATCH_FACE, HATCH_LINE, PIXELS, colour, scale_bar
 from m3leo_prep.reader.picture.panels import chosen_slots, make_block
 from m3leo_prep.reader.picture.plot import chosen_arrays, plot
-from m3leo_prep.reader.picture.quality import WORDS, Quality, percent, read_companion, read_quality
+from m3leo_prep.reader.picture.quality import WORDS, Quality, percent, read_quality
 from m3leo_prep.testing.layers import make_layer
 
 
@@ -288,16 +288,6 @@ def test_every_reason_has_words():
     assert quality.words(0, [places[Reason.ALL_CLOUD]]) == "all cloud"
     assert replace(quality, is_optical=False).words(0, [places[Reason.ALL_CLOUD]]) == "all masked"
     assert replace(quality, valid=np.full_like(reason, 100)).words(0, range(5)) == ""
-
-
-def test_companions_are_read_as_zarr_reads_them(small):
-    import zarr
-
-    array = zarr.open_array(small.path / "chips.zarr/s1/backscatter_valid", mode="r")[...]
-    for row in (0, 9):
-        assert np.array_equal(read_companion(small.path, "s1", "backscatter_valid", row), array[row])
-    with pytest.raises(StoreError, match="cannot be read"):
-        read_companion(small.path, "s1", "no_such", 0)
 
 
 def test_a_look_never_reads_what_it_does_not_show(small):

@@ -62,7 +62,7 @@ def test_every_pixel_lies_where_it_says(built, layer, pitch):
 
 def test_tensors_are_those_pixels(built):
     torch = pytest.importorskip("torch")
-    from m3leo_prep.reader.chips import ChipDataset
+    from m3leo_prep.reader.learning.chips import ChipDataset
 
     chips = ChipDataset(built, layers=["fine", "coarse"], bands={"coarse": ["y"]}, missing="drop")
     dataset = Dataset(built)

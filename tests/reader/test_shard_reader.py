@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import gc
 import os
 import pickle
+import resource
 import threading
 from pathlib import Path
 
@@ -15,10 +18,15 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from m3leo_prep.blobs.local import LocalBlobs
 from m3leo_prep.core.errors import StoreError, VerifyError
 from m3leo_prep.core.raster import Kind
-from m3leo_prep.reader import shards
+from m3leo_prep.reader.copies.pulled import Part
 from m3leo_prep.reader.dataset import Dataset
+from m3leo_prep.reader.pixels import held
+from m3leo_prep.reader.pixels.shards import ShardReader
+from m3leo_prep.store.codec import crc32c
+from m3leo_prep.store.shard import decode_index, index_size
 from m3leo_prep.testing.layers import make_array, make_layer
 
 VARIABLES = [
@@ -40,15 +48,14 @@ def read(dataset, layer, variable, row, slots=None, bands=None):
 
 @pytest.fixture
 def preads(monkeypatch):
-    """Return the list of bytes that each ``os.pread`` from here on really reads."""
-    counted, original = [], os.pread
+    """Return the list of bytes that each ``os.preadv`` from here on really reads."""
+    counted, original = [], os.preadv
 
-    def counting(descriptor, length, offset):
-        data = original(descriptor, length, offset)
-        counted.append(len(data))
-        return data
+    def counting(descriptor, buffers, offset):
+        counted.append(original(descriptor, buffers, offset))
+        return counted[-1]
 
-    monkeypatch.setattr(os, "pread", counting)
+    monkeypatch.setattr(os, "preadv", counting)
     return counted
 
 
@@ -96,25 +103,31 @@ def test_only_the_asked_chunks_are_read(tools, tmp_path, preads):
     # Shard of 4 chips x 2 slots: 16 bytes for each of 8 chunks and a checksum; then one chunk.
     assert preads[0] == 8 * 16 + 4
     assert len(preads) == 2
-    index = dataset.reader._open.__wrapped__(*_key(dataset, "s1", "backscatter")).index
+    index = index_of(dataset, made.shard("s1", "backscatter", 0, 0), "s1", "backscatter")
     preads.clear()
     read(dataset, "s1", "backscatter", 0, [1, 0])
-    assert sorted(preads) == sorted(int(index[0, slot, 0, 0, 0, 1]) for slot in (0, 1))
+    assert preads == [index[0, :2, 0, 0, 0, 1].sum()], "neighbours in one read"
+    preads.clear()
+    read(dataset, "s1", "backscatter", 0, [2, 0])
+    assert len(preads) == 3, "slots of two shards: index and chunk of the second, chunk of the first"
     preads.clear()
     read(dataset, "dem", "height", 3, None, [1])
     assert len(preads) == 2
     preads.clear()
     read(dataset, "dem", "height", 3)
-    assert len(preads) == 2
+    assert len(preads) == 1
     preads.clear()
     read(dataset, "s2", "reflectance", 1, [3, 0], [4, 5])
     assert len(preads) == 2, "four slots and three bands are one chunk"
 
 
-def _key(dataset, layer, variable):
+def index_of(dataset, path, layer, variable):
+    """Return offset and length of each chunk of a shard, by the key."""
     stored = dataset.layers[layer]
-    name = f"chips.zarr/{layer}/{variable}/c/0/0/0/0" + ("" if stored.is_static else "/0")
-    return name, shards._grid(stored, stored.arrays[variable])
+    array = stored.arrays[variable]
+    slots = () if stored.is_static else (stored.shard_slots // stored.chunk_slots,)
+    grid = (stored.shard_chips, *slots, len(array.bands) // array.band_chunk, 1, 1)
+    return decode_index(path.read_bytes()[-index_size(grid) :], grid).astype(int)
 
 
 def test_a_shard_listed_as_absent_is_all_missing(tools, tmp_path, preads):
@@ -167,7 +180,7 @@ def test_every_damaged_byte_of_a_chunk_is_found_and_shard_and_chip_named(made):
     dataset = Dataset(made.path)
     path = made.shard("s1", "backscatter", 1, 0)
     good = path.read_bytes()
-    offset, length = (int(n) for n in dataset.reader._open(*_key_of(dataset, 1)).index[2, 1, 0, 0, 0])
+    offset, length = index_of(dataset, path, "s1", "backscatter")[2, 1, 0, 0, 0].tolist()
     for position in range(offset, offset + length, 7):
         path.write_bytes(good[:position] + bytes([good[position] ^ 4]) + good[position + 1 :])
         with pytest.raises(VerifyError, match=r"c/1/0/0/0/0, chunk \(2, 1, 0, 0, 0\), chip c006: .*damaged"):
@@ -175,11 +188,6 @@ def test_every_damaged_byte_of_a_chunk_is_found_and_shard_and_chip_named(made):
         np.testing.assert_array_equal(
             read(Dataset(made.path), "s1", "backscatter", 5), made.codes["s1", "backscatter"][5]
         )
-
-
-def _key_of(dataset, shard):
-    stored = dataset.layers["s1"]
-    return f"chips.zarr/s1/backscatter/c/{shard}/0/0/0/0", shards._grid(stored, stored.arrays["backscatter"])
 
 
 def test_a_damaged_index_is_found(made):
@@ -193,8 +201,94 @@ def test_a_damaged_index_is_found(made):
 
 def test_an_absent_list_of_shards_is_an_error(made):
     (made.path / "shards.parquet").unlink()
-    with pytest.raises(StoreError, match="list of shards"):
+    with pytest.raises(StoreError, match=r"shards\.parquet: this table cannot be read"):
         read(Dataset(made.path), "s1", "backscatter", 0)
+
+
+@pytest.fixture
+def few_files(monkeypatch):
+    """Return the number of files that may be open: 2."""
+    monkeypatch.setattr(held, "files", held.Bounded(2))
+    return 2
+
+
+@pytest.mark.parametrize("codec", ["zstd", "none"])
+def test_reads_that_the_system_cuts_short_are_gone_on_with(tools, tmp_path, monkeypatch, codec):
+    """Network file systems and signals do that."""
+    layer = make_layer(dataclasses.replace(make_array(), codec=codec), name="s1", n_slots=2)
+    made, original = tools.write(tmp_path, [layer], missing=0.0), os.preadv
+    monkeypatch.setattr(os, "preadv", lambda file, buffers, offset: original(file, [buffers[0][:50]], offset))
+    dataset = Dataset(made.path)
+    for row in range(len(dataset)):
+        np.testing.assert_array_equal(read(dataset, "s1", "backscatter", row), made.codes["s1", "backscatter"][row])
+    monkeypatch.setattr(os, "preadv", lambda file, buffers, offset: 0)
+    with pytest.raises(StoreError, match=r"this shard has \d+ bytes, but is listed with"):
+        read(dataset, "s1", "backscatter", 0)
+
+
+def listed_as(made, digest):
+    """Note in the manifest which list of shards it speaks of."""
+    made.edit_manifest(lambda manifest: manifest.update(files={"shards.parquet": digest}))
+
+
+def lengthen(path):
+    path.write_bytes(path.read_bytes() + b"x")
+
+
+def damage(path):
+    data = bytearray(path.read_bytes())
+    data[5] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("change", [lengthen, damage, Path.unlink])
+def test_a_dataset_that_changes_while_it_is_open_is_told_from_a_damaged_one(made, change, few_files):
+    listed_as(made, "first")
+    dataset = Dataset(made.path)
+    read(dataset, "s1", "backscatter", 0)
+    change(made.shard("s1", "backscatter", 1, 0))
+    with pytest.raises((StoreError, VerifyError), match=r"c/1/0/0/0/0") as error:
+        read(dataset, "s1", "backscatter", 4)
+    assert "changed" not in str(error.value)
+    listed_as(made, "second")
+    with pytest.raises(StoreError, match=r"c/1/0/0/0/0: the dataset was changed while it was open") as error:
+        read(dataset, "s1", "backscatter", 4)
+    assert "open it again" in error.value.hint
+
+
+def test_a_dataset_that_changed_before_its_first_read_is_noticed(made):
+    """Nothing is wrong with the shards: but rows and slots may mean others now."""
+    listed_as(made, "first")
+    dataset, again = Dataset(made.path), pickle.dumps(Dataset(made.path))
+    listed_as(made, "second")
+    for one in (dataset, pickle.loads(again)):
+        with pytest.raises(StoreError, match="changed while it was open"):
+            read(one, "s1", "backscatter", 0)
+    (made.path / "manifest.json").unlink()
+    with pytest.raises(StoreError, match="changed while it was open"):
+        read(dataset, "s1", "backscatter", 0)
+
+
+def test_a_shard_that_was_not_pulled_says_how_to_pull_it(made):
+    Part("https://example.org/data", "id", "digest", {"s1.backscatter": frozenset({0, 1})}).write(LocalBlobs(made.path))
+    for number in (1, 2):
+        made.shard("s1", "backscatter", number, 0).unlink()
+    dataset = Dataset(made.path)
+    with pytest.raises(StoreError, match=r"c/2/0/0/0/0: this shard of [\d,]+ bytes was not pulled") as error:
+        read(dataset, "s1", "backscatter", 9)
+    assert error.value.hint == f"m3leo-prep pull https://example.org/data {made.path} --layers s1"
+    with pytest.raises(StoreError, match=r"c/1/0/0/0/0: this shard is not here"):
+        read(dataset, "s1", "backscatter", 5)
+
+
+def test_an_offset_beyond_the_end_is_damage(made):
+    path = made.shard("s1", "backscatter", 0, 0)
+    index = index_of(Dataset(made.path), path, "s1", "backscatter").astype("<u8")
+    index[1, 2, 0, 0, 0, 1] += path.stat().st_size
+    table = index.tobytes()
+    path.write_bytes(path.read_bytes()[: -len(table) - 4] + table + crc32c(table))
+    with pytest.raises(VerifyError, match=r"chunk \(1, 2, 0, 0, 0\), chip c001: the chunk reaches beyond"):
+        read(Dataset(made.path), "s1", "backscatter", 1)
 
 
 def n_open():
@@ -204,16 +298,53 @@ def n_open():
     return len(list(folder.iterdir()))
 
 
-def test_files_stay_few_and_close(tools, tmp_path, monkeypatch):
-    layer = tools.layers()[0]
-    made = tools.write(tmp_path, [layer], missing=0.0)
-    monkeypatch.setattr(shards, "OPEN_SHARDS", 2)
-    dataset = Dataset(made.path)
+def test_files_stay_few_and_close(tools, tmp_path, few_files):
+    made = tools.write(tmp_path, [tools.layers()[0]], missing=0.0)
+    dataset, twin = Dataset(made.path), Dataset(made.path)
+    read(dataset, "s1", "backscatter", 0)
+    del dataset
     before = n_open()
+    dataset = Dataset(made.path)
     for row in (0, 4, 8, 0, 4, 8):
-        np.testing.assert_array_equal(read(dataset, "s1", "backscatter", row), made.codes["s1", "backscatter"][row])
-        assert n_open() <= before + 2
-    dataset.reader._open.cache_clear()
+        for one in (dataset, twin):
+            np.testing.assert_array_equal(read(one, "s1", "backscatter", row), made.codes["s1", "backscatter"][row])
+        assert n_open() <= before + few_files, "all datasets together"
+    del one, dataset, twin
+    gc.collect()
+    assert n_open() == before, "what a dataset held goes with it"
+
+
+def test_20_000_shards_with_256_files_and_little_memory(tools, tmp_path, monkeypatch):
+    """A walk over more shards than may be open, and than indexes are kept of."""
+    n_shards = 20_000
+    layer = make_layer(make_array("map", Kind.CLASSES, ("map",)), name="cover", shard_chips=1, size=2)
+    made = tools.write(tmp_path, [layer], n_chips=1, missing=0.0)
+    folder = made.path / "chips.zarr/cover/map/c"
+    for number in range(1, n_shards):
+        (folder / str(number)).symlink_to("0")
+    sizes = dict.fromkeys(
+        (f"chips.zarr/cover/map/c/{number}/0/0/0" for number in range(n_shards)),
+        (folder / "0/0/0/0").stat().st_size,
+    )
+    monkeypatch.setattr(held, "files", held.Bounded(held.OPEN_FILES))
+    monkeypatch.setattr(held, "indexes", held.Bounded(1000))
+    dataset = Dataset(made.path)
+    reader = ShardReader(dataset.root, sizes=sizes)
+    stored = dataset.layers["cover"]
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = n_open()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        for row in range(n_shards):
+            codes = reader.read(stored, stored.arrays["map"], row)
+            if row % 1000 == 0:
+                np.testing.assert_array_equal(codes, made.codes["cover", "map"][0])
+                assert n_open() <= before + held.OPEN_FILES + 1
+                assert held.indexes.cost <= 1000
+                assert sum(index.nbytes for index, _ in held.indexes._held.values()) == held.indexes.cost
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    del reader
     assert n_open() == before
 
 
@@ -225,9 +356,10 @@ def test_pickled_open_readers_read(shared_made):
     assert len(pickle.dumps(dataset)) == len(pickle.dumps(Dataset(shared_made.path))), "no cache travels"
 
 
+@pytest.mark.usefixtures("few_files")
 def test_many_threads_read_while_shards_drop_out(tools, tmp_path, monkeypatch):
     made = tools.write(tmp_path, [tools.layers()[0]], missing=0.1)
-    monkeypatch.setattr(shards, "OPEN_SHARDS", 1)
+    monkeypatch.setattr(held, "indexes", held.Bounded(200))
     dataset, wrong = Dataset(made.path), []
 
     def work(seed):

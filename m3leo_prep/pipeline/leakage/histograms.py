@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from m3leo_prep.core.splits.policy import LEARNED, Split
 from m3leo_prep.pipeline.proportions.groups import snake_case
 from m3leo_prep.reader.dataset import Dataset
+from m3leo_prep.reader.files import opened
 from m3leo_prep.reader.manifest import StoredLayer
 
 Codes = NDArray[np.uint8]
@@ -58,7 +59,7 @@ def histogram(label: str, proportions: Mapping[str, Floats], weight: Floats, spl
 
 def column_names(dataset: Dataset) -> list[str]:
     """Return the columns of chips.parquet."""
-    with pq.ParquetFile(dataset.path / "chips.parquet") as file:
+    with pq.ParquetFile(opened(dataset.root, "chips.parquet")) as file:
         return list(file.schema_arrow.names)
 
 

@@ -112,13 +112,13 @@ def examine(dataset: Dataset, column: str = "split", *, seed: int = 0) -> Leakag
     columns = column_names(dataset)
     splits = [name for name in columns if name == "split" or name.startswith("split_")]
     if column not in splits:
-        raise ConfigError(f"there are no splits '{column}'", where=str(dataset.path), hint=near(column, splits))
+        raise ConfigError(f"there are no splits '{column}'", where=dataset.url, hint=near(column, splits))
     wanted = ["geometry", "lon", "lat", "area_km2", "owned_fraction", column]
     table = dataset.table("chips.parquet", wanted)
     split = codes_of(table[column].to_pylist())
     if not np.isin(split, (Split.TRAIN, Split.VAL, Split.TEST)).any():
         hint = "add one: `m3leo-prep split DATASET --policy blocks`"
-        raise ConfigError(f"'{column}' assigns no chip", where=str(dataset.path), hint=hint)
+        raise ConfigError(f"'{column}' assigns no chip", where=dataset.url, hint=hint)
     ground = Ground.of(np.asarray(shapely.from_wkb(table["geometry"].to_numpy()), object))
     lon, lat, km2, owned = (table[name].to_numpy().astype(np.float64) for name in wanted[1:5])
     labels, histograms = _labels(dataset, km2 * owned, split, set(columns))

@@ -17,6 +17,7 @@ from m3leo_prep.core.splits.policy import Split
 from m3leo_prep.pipeline.leakage.gaps import distances
 from m3leo_prep.pipeline.leakage.ground import Ground
 from m3leo_prep.reader.dataset import Dataset
+from m3leo_prep.reader.files import opened
 
 Codes = NDArray[np.uint8]
 Rows = NDArray[np.int64]
@@ -112,11 +113,13 @@ def _scenes(dataset: Dataset, layer: str, ids: pa.Array, split: Codes) -> Shared
 
 def _uses(dataset: Dataset, layer: str, ids: pa.Array) -> Iterator[tuple[Rows, pa.Array]]:
     """Yield rows of chips and the items they were made from, one by one, some thousands of chips at a time."""
-    for part in sorted((dataset.path / "provenance" / layer).glob("part-*.parquet")):
-        with pq.ParquetFile(part) as file:
+    for part in dataset.provenance(layer):
+        with pq.ParquetFile(opened(dataset.root, part)) as file:
             for batch in file.iter_batches(_ROWS, columns=["chip_id", "items"]):
                 found = pc.index_in(batch["chip_id"], value_set=ids)
                 if found.null_count:
-                    raise StoreError("it has chips that chips.parquet has not", where=str(part), hint="run `verify`")
+                    raise StoreError(
+                        "it has chips that chips.parquet has not", where=f"{dataset.url}/{part}", hint="run `verify`"
+                    )
                 rows = found.to_numpy().astype(np.int64)
                 yield rows[pc.list_parent_indices(batch["items"]).to_numpy()], pc.list_flatten(batch["items"])

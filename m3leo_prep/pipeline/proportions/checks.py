@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from m3leo_prep.pipeline.proportions.units import CHIP_UNITS, UNITS
-from m3leo_prep.ports.blobs import Blobs
+from m3leo_prep.ports.blobs import Readable
 from m3leo_prep.store.tables import read_table
 
 SUM_TOLERANCE = 1e-6
@@ -18,7 +18,7 @@ AREA_TOLERANCE = 1e-4
 """A chip's area is that of its square by the scale of its centre, its parts are cut in lon/lat: 2e-5 apart."""
 
 
-def label_problems(blobs: Blobs, manifest: Mapping[str, Any], chips: pa.Table) -> Iterator[tuple[str, str]]:
+def label_problems(blobs: Readable, manifest: Mapping[str, Any], chips: pa.Table) -> Iterator[tuple[str, str]]:
     """Yield (file, what) of what cannot be true in the label columns of chips and in the tables of units.
 
     Args:

@@ -30,7 +30,7 @@ from m3leo_prep.pipeline.proportions.groups import Target, array_of, find_target
 from m3leo_prep.pipeline.rows import is_current
 from m3leo_prep.pipeline.state import STATE, DatasetFolder
 from m3leo_prep.reader.manifest import StoredArray, StoredLayer
-from m3leo_prep.reader.shards import ShardReader
+from m3leo_prep.reader.pixels.shards import ShardReader
 from m3leo_prep.store.ledger import Record, ShardFile
 from m3leo_prep.store.tables import read_table, write_table
 
@@ -159,8 +159,7 @@ def read_seams(
     name = f"{KEPT}/seams-{layer.layer.name}-{digest_of(made_of)[:16]}.parquet"
     kept = _kept(folder, name)
     if len(rows) and not kept:
-        reader = ShardReader(folder.path)
-        reader.sizes = {shard.path: shard.bytes for shard in shards}
+        reader = ShardReader(folder.blobs, sizes={shard.path: shard.bytes for shard in shards})
         held = [_owned(reader, plan, layer, targets, row) for row in rows.tolist()]
         kept = dict(zip(map(str, rows.tolist()), held, strict=True))
         _keep(folder, name, kept)
@@ -257,4 +256,4 @@ def _stored(plan: LayerPlan) -> StoredLayer:
 def _stored_array(array: Array) -> StoredArray:
     variable, encoding = array.variable, array.encoding
     how = (encoding.unit, encoding.dtype, encoding.fill, encoding.scale)
-    return StoredArray(variable.name, str(variable.kind), variable.bands, *how, array.band_chunk)
+    return StoredArray(variable.name, str(variable.kind), variable.bands, *how, array.band_chunk, codec=array.codec)

@@ -42,7 +42,7 @@ def _absent(
     units: UnitFigures | None,
     statistics: Mapping[str, Any],
 ) -> Iterator[Absent]:
-    where = dataset.path.name
+    where = dataset.url if dataset.root.is_remote else dataset.path.name
     for name in recipe.get("layers") or {}:
         if name not in dataset.layers:
             yield Absent(f"layer {name}", "the recipe asks for it, but it is not built yet", "run build again")

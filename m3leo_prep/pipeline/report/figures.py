@@ -276,13 +276,13 @@ def _splits(dataset: Dataset, chips: pd.DataFrame) -> Iterable[SplitFigures]:
 
 def _recipe(dataset: Dataset) -> Mapping[str, Any]:
     """Return the recipe as it was resolved; empty where the dataset has none."""
-    file = dataset.path / "recipe.yaml"
     try:
-        return dict(yaml.safe_load(file.read_text(encoding="utf-8")) or {})
+        return dict(yaml.safe_load(dataset.root.get("recipe.yaml")) or {})
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise StoreError(f"this recipe cannot be read: {error}", where=str(file), hint="run `build` again") from error
+        where = f"{dataset.url}/recipe.yaml"
+        raise StoreError(f"this recipe cannot be read: {error}", where=where, hint="run `build` again") from error
 
 
 def _plain(value: Any) -> Any:

@@ -181,7 +181,7 @@ def unit_figures(dataset: Dataset) -> UnitFigures | None:
     Raises:
         StoreError: a table is absent or damaged.
     """
-    if not (dataset.path / "units.parquet").exists():
+    if "units.parquet" not in dataset.manifest["files"]:
         return None
     units: pd.DataFrame = dataset.table("units.parquet").drop_columns("geometry").to_pandas()
     area, coverage = units["area_km2"].to_numpy(np.float64), units["coverage"].to_numpy(np.float64)

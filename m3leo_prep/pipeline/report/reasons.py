@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from m3leo_prep.core.errors import StoreError
 from m3leo_prep.core.reasons import Reason
+from m3leo_prep.ports.blobs import Readable
+from m3leo_prep.reader.companions import open_companion
 from m3leo_prep.reader.dataset import Dataset
 from m3leo_prep.reader.manifest import StoredArray, StoredLayer
-from m3leo_prep.store.codec import ChunkCodec
-from m3leo_prep.store.shard import ZARR
 
 CODES = 256
 """Reasons and valid shares are bytes."""
@@ -47,11 +42,11 @@ def reason_figures(dataset: Dataset) -> tuple[ReasonFigures, ...]:
         one
         for layer in dataset.layers.values()
         for array in layer.arrays.values()
-        for one in _of_variable(dataset.path, layer, array)
+        for one in _of_variable(dataset.root, layer, array)
     )
 
 
-def _of_variable(root: Path, layer: StoredLayer, array: StoredArray) -> Iterator[ReasonFigures]:
+def _of_variable(root: Readable, layer: StoredLayer, array: StoredArray) -> Iterator[ReasonFigures]:
     reasons = _counted(root, layer, array, "reason")
     valid = _counted(root, layer, array, "valid")
     shares = np.arange(CODES - 1)
@@ -71,26 +66,11 @@ def _of_variable(root: Path, layer: StoredLayer, array: StoredArray) -> Iterator
         )
 
 
-def _counted(root: Path, layer: StoredLayer, array: StoredArray, part: str) -> NDArray[np.int64]:
+def _counted(root: Readable, layer: StoredLayer, array: StoredArray, part: str) -> NDArray[np.int64]:
     """Return (slot, band, 256) chips by value."""
     cells = len(layer.slots) * len(array.bands)
     counts = np.zeros(cells * CODES, np.int64)
-    for values in _chunks(root / ZARR / layer.name / f"{array.name}_{part}"):
+    for values in open_companion(root, layer.name, f"{array.name}_{part}").parts():
         flat = values.reshape(len(values), cells).astype(np.int64) + np.arange(cells) * CODES
         counts += np.bincount(flat.reshape(-1), minlength=cells * CODES)
     return counts.reshape(len(layer.slots), len(array.bands), CODES)
-
-
-def _chunks(folder: Path) -> Iterator[NDArray[Any]]:
-    """Yield an array's values, a chunk of chips at a time."""
-    try:
-        about = json.loads((folder / "zarr.json").read_bytes())
-        shape, chips = about["chunk_grid"]["configuration"]["chunk_shape"], int(about["shape"][0])
-        codec = ChunkCodec(about["data_type"])
-        for place in range(math.ceil(chips / shape[0])):
-            chunk = folder.joinpath("c", str(place), *("0" for _ in shape[1:]))
-            values = codec.decode(chunk.read_bytes(), shape, where=str(chunk))
-            yield values[: chips - place * shape[0]]
-    except (FileNotFoundError, ValueError, KeyError) as error:
-        hint = "run `build` again, or pull it again"
-        raise StoreError(f"this array cannot be read: {error}", where=str(folder), hint=hint) from error

@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import pyarrow.parquet as pq
 
 from m3leo_prep.core.errors import StoreError
 from m3leo_prep.reader.dataset import Dataset
+from m3leo_prep.reader.files import opened
 from m3leo_prep.reader.manifest import StoredLayer
 
 _ONCE = ["slot", "n_observations", "items", "datetimes", "versions", "relative_orbits"]
@@ -50,21 +50,21 @@ def scene_figures(dataset: Dataset) -> tuple[SceneFigures, ...]:
     Raises:
         StoreError: a table is absent or damaged.
     """
-    return tuple(_of_layer(dataset.path / "provenance" / name, layer) for name, layer in dataset.layers.items())
+    return tuple(_of_layer(dataset, layer) for layer in dataset.layers.values())
 
 
-def _of_layer(folder: Path, layer: StoredLayer) -> SceneFigures:
+def _of_layer(dataset: Dataset, layer: StoredLayer) -> SceneFigures:
     array = next(iter(layer.arrays.values()))
     scenes: dict[str, set[str]] = defaultdict(set)
     dates: list[datetime] = []
     versions: set[str] = set()
     orbits: set[int] = set()
     out_of_range = floored = most = 0
-    parts = sorted(folder.glob("part-*.parquet"))
+    parts = dataset.provenance(layer.name)
     if not parts:
-        raise StoreError("the provenance is not there", where=str(folder), hint="run `build` again, or pull it again")
+        raise StoreError("the provenance is not there", where=dataset.url, hint="run `build` again, or pull it again")
     for part in parts:
-        table = _read(part, ["variable", "band", "n_out_of_range", "n_floored", *_ONCE])
+        table = _read(dataset, part, ["variable", "band", "n_out_of_range", "n_floored", *_ONCE])
         out_of_range += pc.sum(table["n_out_of_range"]).as_py() or 0
         floored += pc.sum(table["n_floored"]).as_py() or 0
         once = pc.and_(pc.equal(table["variable"], array.name), pc.equal(table["band"], array.bands[0]))
@@ -112,10 +112,10 @@ def _flat(table: pa.Table, column: str) -> Any:
     return pc.list_flatten(table[column])
 
 
-def _read(path: Path, columns: list[str]) -> pa.Table:
+def _read(dataset: Dataset, name: str, columns: list[str]) -> pa.Table:
     try:
-        with pq.ParquetFile(path, read_dictionary=[*_LISTS, "slot", "variable", "band"]) as file:
+        with pq.ParquetFile(opened(dataset.root, name), read_dictionary=[*_LISTS, "slot", "variable", "band"]) as file:
             return file.read(columns).unify_dictionaries()
     except (OSError, ValueError) as error:
         hint = "run `build` again, or pull it again"
-        raise StoreError(f"this table cannot be read: {error}", where=str(path), hint=hint) from error
+        raise StoreError(f"this table cannot be read: {error}", where=f"{dataset.url}/{name}", hint=hint) from error

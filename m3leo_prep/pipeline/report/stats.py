@@ -18,12 +18,13 @@ def stored_statistics(dataset: Dataset) -> dict[str, Mapping[str, Any]]:
     """
     made: dict[str, Mapping[str, Any]] = {}
     for layer in dataset.layers:
-        file = dataset.path / "stats" / f"{layer}.json"
+        name = f"stats/{layer}.json"
         try:
-            made[layer] = json.loads(file.read_bytes())
+            made[layer] = json.loads(dataset.root.get(name))
         except FileNotFoundError:
             continue
         except (OSError, ValueError) as error:
             hint = "run `m3leo-prep stats` again"
-            raise StoreError(f"these statistics cannot be read: {error}", where=str(file), hint=hint) from error
+            where = f"{dataset.url}/{name}"
+            raise StoreError(f"these statistics cannot be read: {error}", where=where, hint=hint) from error
     return made

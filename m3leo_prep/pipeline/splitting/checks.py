@@ -20,7 +20,7 @@ from m3leo_prep.pipeline.splitting.assign import OF_PLACE, assign
 from m3leo_prep.pipeline.splitting.columns import LISTED, MAIN, rank_name, read_regions
 from m3leo_prep.pipeline.splitting.losses import counts
 from m3leo_prep.pipeline.splitting.resolve import Resolved
-from m3leo_prep.ports.blobs import Blobs
+from m3leo_prep.ports.blobs import Readable
 from m3leo_prep.reader.dataset import Dataset
 
 KNOWN = frozenset(names_of(np.array(list(Split), np.uint8)).tolist())
@@ -48,7 +48,7 @@ def look(path: Path) -> tuple[dict[str, Any], list[str]]:
     return dict(dataset.manifest.get("splits", {})), list(problems_of(LocalBlobs(path), dataset.manifest, chips))
 
 
-def problems_of(blobs: Blobs, manifest: Mapping[str, Any], chips: pa.Table) -> Iterator[str]:
+def problems_of(blobs: Readable, manifest: Mapping[str, Any], chips: pa.Table) -> Iterator[str]:
     """Yield what is wrong with the splits of a dataset, in words.
 
     Args:
@@ -86,7 +86,7 @@ def problems_of(blobs: Blobs, manifest: Mapping[str, Any], chips: pa.Table) -> I
 
 
 def _against_manifest(
-    blobs: Blobs, name: str, entry: Mapping[str, Any], cells: Cells, codes: NDArray[np.uint8]
+    blobs: Readable, name: str, entry: Mapping[str, Any], cells: Cells, codes: NDArray[np.uint8]
 ) -> Iterator[str]:
     if counts(codes) != entry["chips"]:
         yield f"holds {counts(codes)}, the manifest says {entry['chips']}"

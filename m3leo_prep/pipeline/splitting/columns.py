@@ -20,7 +20,7 @@ from m3leo_prep.pipeline.splitting.files import codes_by_id
 from m3leo_prep.pipeline.splitting.losses import buffer_loss, counts
 from m3leo_prep.pipeline.splitting.resolve import Resolved
 from m3leo_prep.pipeline.splitting.tables import regions_of, regions_table
-from m3leo_prep.ports.blobs import Blobs
+from m3leo_prep.ports.blobs import Blobs, Readable
 from m3leo_prep.store.tables import read_table, write_table
 
 MAIN = "split"
@@ -132,7 +132,7 @@ def write_regions(blobs: Blobs, columns: Sequence[Column]) -> list[str]:
     return [*stale, *wanted]
 
 
-def read_regions(blobs: Blobs, name: str, policy: SplitPolicy) -> Regions | None:
+def read_regions(blobs: Readable, name: str, policy: SplitPolicy) -> Regions | None:
     """Return the regions of a column's policy, None if it has none.
 
     Raises:

@@ -41,7 +41,7 @@ def count_copied(
         return
     for array in counted(layer):
         name, fill = array.variable.name, array.encoding.fill
-        codec = ChunkCodec(array.encoding.dtype)
+        codec = ChunkCodec(array.encoding.dtype, array.codec)
         shape = (layer.chunk_slots, array.band_chunk, layer.size, layer.size)
         for place, payload in chunks[name].items():
             for codes in codec.decode(payload, shape, where=f"{layer.name}, copied chunk {place}"):

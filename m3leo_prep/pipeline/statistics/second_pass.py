@@ -56,7 +56,7 @@ class Asked:
         for layer in self.layers:
             name = stats_name(layer.name, self.policy)
             if name in self.dataset.manifest["files"]:
-                made = json.loads((self.dataset.path / name).read_bytes())
+                made = json.loads(self.dataset.root.get(name))
                 if made["made_of"] == self.scopes[layer.name].made_of() and made["percentiles_missing"] is None:
                     found[layer.name] = made
         return found
@@ -100,8 +100,8 @@ def _splits(dataset: Dataset, policy: str | None) -> tuple[NDArray[Any], NDArray
     added = [name.removeprefix("split_") for name in columns if name.startswith("split_")]
     if policy is not None and policy not in added:
         if policy != own:
-            hint = near(policy, [*added, own]) + f"; add one with `m3leo-prep split {dataset.path} --policy ...`"
-            raise ConfigError(f"the dataset has no split policy '{policy}'", where=str(dataset.path), hint=hint)
+            hint = near(policy, [*added, own]) + f"; add one with `m3leo-prep split {dataset.url} --policy ...`"
+            raise ConfigError(f"the dataset has no split policy '{policy}'", where=dataset.url, hint=hint)
         policy = None
     column = COLUMN if policy is None else f"split_{policy}"
     table = dataset.table("chips.parquet", ["chip_id", column])

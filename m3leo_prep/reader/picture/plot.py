@@ -60,7 +60,7 @@ def chosen_arrays(dataset: Dataset, names: Sequence[str] | None) -> list[tuple[S
         ConfigError: no such layer or variable, or none at all.
     """
     if names is not None and not names:
-        raise ConfigError("no layer is given", where=str(dataset.path), hint=near("", dataset.layers))
+        raise ConfigError("no layer is given", where=dataset.url, hint=near("", dataset.layers))
     made = []
     for name in dict.fromkeys(dataset.layers if names is None else names):
         layer_name, _, variable = name.partition(".")

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from m3leo_prep.core.errors import StoreError
 from m3leo_prep.core.reasons import Reason
+from m3leo_prep.reader.companions import open_companion
 from m3leo_prep.reader.dataset import Dataset
 from m3leo_prep.reader.manifest import StoredArray, StoredLayer
-from m3leo_prep.store.codec import ChunkCodec
-from m3leo_prep.store.shard import ZARR
 
 NOT_BUILT = int(Reason.NOT_BUILT)
 """What the stored share is where nobody has looked yet."""
@@ -71,30 +66,10 @@ def read_quality(dataset: Dataset, row: int, layer: StoredLayer, array: StoredAr
     """
     shape = (len(layer.slots), len(array.bands))
     valid, reason = (
-        read_companion(dataset.path, layer.name, f"{array.name}_{part}", row).reshape(shape)
+        open_companion(dataset.root, layer.name, f"{array.name}_{part}").row(row).reshape(shape)
         for part in ("valid", "reason")
     )
     return Quality(valid, reason, array.kind == "reflectance")
-
-
-def read_companion(root: Path, layer: str, name: str, row: int) -> NDArray[Any]:
-    """Return one chip's values of an array beside a layer's pixels, without the chip axis.
-
-    Raises:
-        StoreError: the array is not there, or not to be read.
-        VerifyError: it is damaged.
-    """
-    folder = root / ZARR / layer / name
-    try:
-        about = json.loads((folder / "zarr.json").read_bytes())
-        shape = about["chunk_grid"]["configuration"]["chunk_shape"]
-        chunk = folder.joinpath("c", str(row // shape[0]), *("0" for _ in shape[1:]))
-        values = ChunkCodec(about["data_type"]).decode(chunk.read_bytes(), shape, where=str(chunk))
-    except (FileNotFoundError, ValueError, KeyError) as error:
-        hint = "run `build` again, or pull it again"
-        raise StoreError(f"this array cannot be read: {error}", where=str(folder), hint=hint) from error
-    made: NDArray[Any] = values[row % shape[0]]
-    return made
 
 
 def percent(share: float) -> str:

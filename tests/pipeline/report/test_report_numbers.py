@@ -92,7 +92,7 @@ def test_chips_nobody_has_looked_at_do_not_count_as_valid(whole: Path, tmp_path:
     (landcover,) = [one for one in reasons if one.layer == "landcover"]
     assert landcover.valid == {"class": 100.0}
     (folder / "c/0/0").unlink()
-    with pytest.raises(StoreError, match="this array cannot be read"):
+    with pytest.raises(StoreError, match="this part of an array is not here"):
         figures(Dataset(copy))
 
 

@@ -28,7 +28,7 @@ from m3leo_prep.pipeline.splitting import rewrite as rewrite_module
 from m3leo_prep.pipeline.splitting.columns import strata_of
 from m3leo_prep.pipeline.splitting.rewrite import Added, add_policy
 from m3leo_prep.pipeline.verify import verify
-from m3leo_prep.reader.chips import ChipDataset
+from m3leo_prep.reader.learning.chips import ChipDataset
 from m3leo_prep.runners.threads import Threads
 from m3leo_prep.store.lock import BuildLock
 from m3leo_prep.store.tables import read_table, write_table

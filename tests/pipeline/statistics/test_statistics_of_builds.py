@@ -193,12 +193,16 @@ def test_chips_that_are_copied_beside_new_ones_are_counted(copy: Path, layer: st
     same(*copied(copy, layer, of_another_chip))
 
 
-@pytest.mark.parametrize("series", [0, 2**16], ids=["a chunk a slot", "a chunk a series"])
+@pytest.mark.parametrize(
+    ("series", "codec"),
+    [(0, "zstd"), (2**16, "none")],
+    ids=["a chunk a slot", "a chunk a series, not compressed"],
+)
 def test_chips_that_are_copied_are_counted_in_their_present_split(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, series: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, series: int, codec: str
 ) -> None:
     monkeypatch.setattr(layer_module, "SERIES_CHUNK_BYTES", series)
-    recipe = SPLIT.replace("product: s1,", "product: s1, band_chunk: 1,")
+    recipe = SPLIT.replace("product: s1,", f"product: s1, band_chunk: 1, codec: {codec},")
     build(planned(tmp_path, recipe=recipe), tmp_path / "d", runner=Threads(1), layers=["s1"])
     now = np.array([3, 0, 1, 2], np.uint8)
     fresh, taken = copied(tmp_path, "s1", lambda arrays: None, splits=now)

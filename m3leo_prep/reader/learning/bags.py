@@ -13,8 +13,8 @@ from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.text import near
 
 if TYPE_CHECKING:
-    from m3leo_prep.reader.chips import ChipDataset
     from m3leo_prep.reader.dataset import Dataset
+    from m3leo_prep.reader.learning.chips import ChipDataset
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,7 +122,7 @@ class Bags:
         split_column: str,
     ) -> None:
         """Add the bags of one dataset, whose samples are numbered from ``first``."""
-        where = str(dataset.path)
+        where = dataset.url
         admin, told = dataset.manifest.get("admin"), dataset.manifest.get("proportions") or {}
         if admin is None:
             hint = "build it with `admin: {path: units.geojson, id: COLUMN}` in the recipe"

@@ -1,0 +1,1 @@
+"""Libraries that need an environment of their own: litdata and mosaic-streaming."""

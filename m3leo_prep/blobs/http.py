@@ -1,0 +1,217 @@
+"""Requests over HTTP: one set of connections a process, repeated where that can help, told in plain words."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from http import HTTPStatus
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from m3leo_prep.core.errors import MissingDependency, StoreError
+
+try:
+    from urllib3 import BaseHTTPResponse, PoolManager, ProxyManager, Retry, Timeout
+    from urllib3.exceptions import (
+        ConnectTimeoutError,
+        HTTPError,
+        InvalidHeader,
+        MaxRetryError,
+        NameResolutionError,
+        NewConnectionError,
+        ReadTimeoutError,
+        SSLError,
+    )
+except ImportError as error:
+    raise MissingDependency(
+        f"reading over a network needs {error.name}", hint="pip install 'm3leo-prep[remote]'"
+    ) from error
+
+ATTEMPTS = 6
+"""Of one read that get nowhere."""
+PROGRESS_BYTES = 2**20
+"""After so many bytes more the count of attempts starts anew: a large file may be cut often."""
+BACKOFF_SECONDS = 0.5
+"""Before the second attempt; twice as long before each one after that."""
+LONGEST_WAIT_SECONDS = 120.0
+"""That a server may ask for; with a longer one we give up and say so."""
+CONNECT_SECONDS = 10.0
+READ_SECONDS = 30.0
+"""Without a byte, until a connection counts as lost."""
+REDIRECTS = 5
+TRANSIENT = frozenset(
+    {
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        HTTPStatus.BAD_GATEWAY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+    }
+)
+"""Answers that may be others in a moment."""
+POOLED = 32
+"""Connections kept to one host."""
+HOSTS = 16
+DRAINED = 64 * 2**10
+"""Bytes of a body nobody wants that are cheaper to read than a new connection."""
+PIECE = 2**20
+"""Bytes read at once; what a cut loses at most."""
+
+
+class Patience:
+    """How often one read is tried again, and how long is waited before.
+
+    Args:
+        where: the blob, for messages; without secrets.
+    """
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self._failed = self._since = 0
+
+    def failed(self, what: str, after: float | None = None) -> None:
+        """Wait until the next attempt.
+
+        Args:
+            what: went wrong, in words.
+            after: seconds that the server asks for.
+
+        Raises:
+            StoreError: enough attempts were made, or the server asks for too long.
+        """
+        self._failed += 1
+        self._since = 0
+        if self._failed >= ATTEMPTS:
+            hint = "check the network and run the same command again; what was fetched before is not lost"
+            raise StoreError(f"{what}, {self._failed} times in a row", where=self.where, hint=hint)
+        if after is not None and after > LONGEST_WAIT_SECONDS:
+            raise StoreError(f"{what}; the server asks to wait {after:.0f} s", where=self.where, hint="try again then")
+        # Spread, so that many readers of one server do not come back together.
+        backoff = BACKOFF_SECONDS * 2 ** (self._failed - 1) * random.uniform(0.5, 1)
+        time.sleep(max(backoff, after or 0))
+
+    def got(self, count: int) -> None:
+        """Take note of bytes that arrived."""
+        self._since += count
+        if self._since >= PROGRESS_BYTES:
+            self._failed = 0
+
+
+@contextmanager
+def answer(
+    method: str, address: str, headers: Mapping[str, str], patience: Patience, *, follow: bool = True
+) -> Iterator[BaseHTTPResponse]:
+    """Yield an answer that is not transient, its body unread; its connection is kept if the body was read.
+
+    Redirects are followed, to another host without the header ``Authorization``, unless ``follow`` is False.
+
+    Raises:
+        StoreError: nothing but transient answers, or none.
+    """
+    server = urlsplit(address)
+    pool = _pool(os.getpid(), _proxy(server.scheme, server.netloc.rpartition("@")[2]))
+    while True:
+        fault = ""
+        try:
+            response = pool.request(
+                method,
+                address,
+                headers={"Accept-Encoding": "identity", **headers},
+                retries=Retry(
+                    total=None,
+                    connect=0,
+                    read=0,
+                    other=0,
+                    redirect=REDIRECTS,
+                    status=0,
+                    respect_retry_after_header=False,
+                ),
+                timeout=Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
+                redirect=follow,
+                preload_content=False,
+                decode_content=False,
+            )
+        except HTTPError as caught:
+            fault = said(caught)
+        # Outside of `except`: the library's error holds the whole address, with its secrets.
+        if fault:
+            patience.failed(fault)
+        elif response.status in TRANSIENT:
+            after = _asked_wait(response)
+            _drain(response)
+            response.close()
+            patience.failed(f"the server answers {status_text(response.status)}", after)
+        else:
+            break
+    try:
+        if response.status not in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
+            _drain(response)  # nobody reads it
+        yield response
+        _drain(response)
+    finally:
+        response.close()  # does nothing to a connection that was read to the end: that one is kept
+
+
+def said(error: HTTPError) -> str:
+    """Return what went wrong on the way, without the address."""
+    reason = error.reason if isinstance(error, MaxRetryError) else error
+    match reason:
+        case NameResolutionError():
+            return "there is no host of this name"
+        case ConnectTimeoutError() if not isinstance(reason, NewConnectionError):
+            return "the server cannot be reached"
+        case NewConnectionError():
+            return "the server takes no connections"
+        case ReadTimeoutError():
+            return f"the server is silent for {READ_SECONDS:g} s"
+        case SSLError():
+            return "the connection cannot be encrypted (TLS)"
+    return "the connection was cut"
+
+
+def status_text(status: int) -> str:
+    """Return a status with its name.
+
+    >>> status_text(503)
+    '503 Service Unavailable'
+    """
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)
+
+
+def _drain(response: BaseHTTPResponse) -> None:
+    """Read what is left of a short body, so that its connection can be kept."""
+    if response.length_remaining is not None and response.length_remaining <= DRAINED:
+        response.drain_conn()
+
+
+def _asked_wait(response: BaseHTTPResponse) -> float | None:
+    """Return the seconds of a Retry-After header, which may also be a date."""
+    header = response.headers.get("Retry-After")
+    try:
+        return Retry().parse_retry_after(header) if header else None
+    except InvalidHeader:
+        return None
+
+
+@lru_cache(maxsize=64)
+def _proxy(scheme: str, host: str) -> str:
+    """Return the proxy of the environment (``HTTPS_PROXY`` and such) for a server, or nothing."""
+    proxy = getproxies().get(scheme, "")
+    return "" if not proxy or proxy_bypass(host) else proxy
+
+
+@lru_cache(maxsize=4)
+def _pool(process: int, proxy: str) -> PoolManager:
+    """Return the connections of a process: after a fork, two would talk on the same one."""
+    del process
+    if proxy:
+        return ProxyManager(proxy, num_pools=HOSTS, maxsize=POOLED)
+    return PoolManager(num_pools=HOSTS, maxsize=POOLED)

@@ -1,0 +1,37 @@
+"""Names of blobs, and addresses as they may be shown."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from m3leo_prep.core.errors import StoreError
+
+
+def parts_of(name: str, where: str) -> list[str]:
+    """Return the parts of a blob's name; names from outside (a manifest, a repository) must not leave the root.
+
+    Args:
+        name: a relative path with ``/``.
+        where: the root, for the message.
+
+    Raises:
+        StoreError: it is none.
+    """
+    parts = name.split("/")
+    if any(part in {"", ".", ".."} for part in parts) or "\0" in name or "\\" in name:
+        raise StoreError(
+            f"{name!r} is not a name inside the dataset",
+            hint="names are relative paths with single slashes and no '..'",
+            where=where,
+        )
+    return parts
+
+
+def shown(address: str) -> str:
+    """Return an address without what may be secret: user and password, query and fragment; no slash at the end.
+
+    >>> shown("https://me:word@example.org:8080/data/?X-Amz-Signature=1f")
+    'https://example.org:8080/data'
+    """
+    found = urlsplit(address)
+    return f"{found.scheme}://{found.netloc.rpartition('@')[2]}{found.path}".rstrip("/")

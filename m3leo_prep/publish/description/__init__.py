@@ -1,0 +1,1 @@
+"""What describes a published dataset: card, metadata, previews, licence."""

@@ -1,0 +1,1 @@
+"""Where datasets are published: one adapter a module."""

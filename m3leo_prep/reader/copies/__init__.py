@@ -1,0 +1,1 @@
+"""Parts of a dataset copied to this machine: pulling, staging."""

@@ -1,0 +1,1 @@
+"""Chips for training: the dataset class, its order, its transforms and targets."""

@@ -1,0 +1,286 @@
+"""Chips as tensors: the dataset class for PyTorch."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from m3leo_prep.core.errors import ConfigError
+from m3leo_prep.reader.copies.staging import Root, staged
+from m3leo_prep.reader.dataset import Dataset
+from m3leo_prep.reader.learning.membership import Members, Values, Wanted, find_members
+from m3leo_prep.reader.learning.meta import Beside, columns_of, companions_of, resolve_columns
+from m3leo_prep.reader.learning.owned import owned_mask as mask_of
+from m3leo_prep.reader.learning.owned import read_places
+from m3leo_prep.reader.learning.tensors import IGNORE_INDEX, Sample, TorchDataset, empty, torch
+from m3leo_prep.reader.learning.together import Normalize, check_all, resolve_all, statistics_of, union
+from m3leo_prep.reader.learning.transforms.base import bound
+from m3leo_prep.reader.learning.transforms.info import describe
+from m3leo_prep.reader.learning.upsample import METHODS, factors
+from m3leo_prep.reader.learning.upsample import upsample as finer
+from m3leo_prep.reader.pixels.batch import Job, fill
+from m3leo_prep.reader.selection import Bands, Pick, Slots
+
+if TYPE_CHECKING:
+    from m3leo_prep.reader.learning.torchgeo import TorchGeoChips
+
+__all__ = ["IGNORE_INDEX", "ChipDataset", "Sample"]
+
+
+class ChipDataset(TorchDataset[Sample]):
+    """Chips of one or several datasets, as dictionaries of tensors.
+
+    ``chips[i]`` has for each key (``layer``, or ``layer.variable`` where a layer has several) a float32 tensor (time,
+    band, y, x), static (band, y, x), in physical units, 0 where missing; classes are int64 with 255 where missing.
+    ``<key>_mask`` is bool, True where valid; ``chip_id`` and ``row`` say which chip it is. It pickles, and works in
+    forked and spawned workers. In a ``DataLoader``, ``collate_fn=mp.collate`` saves a copy of each batch.
+    """
+
+    def __init__(
+        self,
+        root: Root | Sequence[Root],
+        *,
+        layers: Sequence[str],
+        labels: Sequence[str] = (),
+        split: str | None = None,
+        split_column: str = "split",
+        label_budget: float | None = None,
+        only: Values | None = None,
+        without: Values | None = None,
+        bands: Bands | None = None,
+        slots: Slots | None = None,
+        missing: Literal["mask", "drop"] = "mask",
+        normalize: Normalize = None,
+        meta: Sequence[str] = (),
+        columns: Sequence[str] = (),
+        owned_mask: bool = False,
+        upsample: Literal["nearest", "bilinear"] | None = None,
+        transform: Callable[[Sample], Sample] | None = None,
+        ids: Sequence[str] | None = None,
+        allow_mixed: bool = False,
+        allow_missing_layers: bool = False,
+        stage: str | Path | None = None,
+    ) -> None:
+        """Choose what to read; no pixel is read yet.
+
+        Args:
+            root: folder or address of a dataset, or an opened ``Dataset``; or several, whose chips follow each other.
+            layers: layers, or single variables as ``layer.variable``.
+            labels: more of the same: what is learned.
+            split: only chips of this split; None = all.
+            split_column: ``split_<name>`` for a policy that was added as ``<name>``.
+            label_budget: only this share of the train chips (0.01 = 1 %), each budget part of any larger one; goes with
+                ``split="train"``.
+            only: only chips with one of these values, by column of ``chips.parquet``, such as
+                ``{"admin_country": ["IT", "FR"]}``.
+            without: leave such chips out.
+            bands: names of bands by key, in the order wanted; only these are read.
+            slots: labels or indices of slots by layer, in the order wanted; only these are read.
+            missing: ``drop`` leaves out chips where something asked for has no valid pixel at all.
+            normalize: True = by the statistics that the dataset ships, made from train only (from all chips where it
+                has no splits; of several datasets as if they were one; all slots of a layer alike), by the policy of
+                ``split_column``; the name of an added policy = by those of its train; or (mean, std) by key, each one
+                number or one per band read, in physical units. Classes are never touched.
+            meta: arrays beside the layers, such as ``relative_orbit`` or ``s1.mean_time``: as ``<layer>_<name>``,
+                float32 (time,), times in days since 1970-01-01; 0 where unknown, and ``<layer>_<name>_mask`` False.
+            columns: columns of ``chips.parquet`` by their names, float32 with a mask likewise, or strings;
+                ``prop_<layer>`` means the shares of all classes together: float32 (class,).
+            owned_mask: add ``owned_mask``, bool (y, x) on the finest lattice read: False where another UTM zone has the
+                same ground in a chip of its own.
+            upsample: bring every layer to the finest lattice read, before ``transform``: ``nearest`` repeats pixels,
+                ``bilinear`` interpolates between valid ones (never classes, phases or directions).
+            transform: applied to each sample, last.
+            ids: only these chips, in this order.
+            allow_mixed: accept datasets that mean different things by the same layer.
+            allow_missing_layers: accept datasets that lack some of the layers. Their samples lack the keys, and
+                ``<key>_present`` says so; ``mp.collate`` fills them in.
+            stage: folder on a fast local disk: what is needed is copied there first, and read from there ever after,
+                without a network.
+
+        Raises:
+            ConfigError: an unknown name, statistics that fit no key, datasets that differ.
+            StoreError: no finished dataset there.
+        """
+        roots: list[Root] = [root] if isinstance(root, (str, Path, Dataset)) else list(root)
+        if not roots:
+            raise ConfigError("no dataset is given")
+        if missing not in {"mask", "drop"}:
+            raise ConfigError(f"missing must be 'mask' or 'drop', not {missing!r}")
+        if upsample is not None and upsample not in METHODS:
+            raise ConfigError(f"upsample must be 'nearest' or 'bilinear', not {upsample!r}")
+        names = [*layers, *labels]
+        wanted = Wanted(split, split_column, label_budget, only or {}, without or {})
+
+        def choose(datasets: Sequence[Dataset]) -> tuple[list[dict[str, Pick]], list[Members]]:
+            lenient = allow_missing_layers
+            picks = resolve_all(datasets, names, bands or {}, slots or {}, allow_missing_layers=lenient)
+            check_all(datasets, picks, allow_mixed=allow_mixed)
+            members = find_members(datasets, wanted, ids)
+            if missing == "drop":
+                chosen = zip(members, datasets, picks, strict=True)
+                members = [part.with_data(dataset, pick) for part, dataset, pick in chosen]
+            return picks, members
+
+        def needs(datasets: Sequence[Dataset]) -> list[tuple[dict[str, Pick], NDArray[np.int64]]]:
+            picks, members = choose(datasets)
+            return [(pick, part.rows) for pick, part in zip(picks, members, strict=True)]
+
+        if stage is None:
+            self.datasets = tuple(one if isinstance(one, Dataset) else Dataset(one) for one in roots)
+        else:
+            self.datasets = tuple(staged(roots, Path(stage), needs))
+        self.picks, members = choose(self.datasets)
+        self.split_column = split_column
+        self._union = union(self.picks)
+        self._statistics = statistics_of(normalize, split_column, self.datasets, self.picks)
+        self.transform = bound(transform, describe(self.picks, self._statistics))
+        self._method = upsample
+        self._factors = {} if upsample is None else factors(self.picks)
+        self._ids = pa.chunked_array([chunk for part in members for chunk in part.ids.chunks], pa.string())
+        self._rows = np.concatenate([part.rows for part in members])
+        self._starts = np.cumsum([0, *(len(part.rows) for part in members)])
+        self._beside = _beside(self.datasets, self.picks, members, meta, columns)
+        lattices = [(pick.layer.size, pick.layer.pitch) for pick in self._union.values()]
+        self._finest = max(lattices)
+        self._places = [read_places(*one) for one in self.parts] if owned_mask else None
+
+    @property
+    def ids(self) -> list[str]:
+        """Chip ids, in the order of the samples."""
+        ids: list[str] = self._ids.to_pylist()
+        return ids
+
+    @property
+    def parts(self) -> list[tuple[Dataset, NDArray[np.int64]]]:
+        """Each dataset and the rows of its samples; the samples of one dataset follow those of the one before."""
+        return list(zip(self.datasets, np.split(self._rows, self._starts[1:-1]), strict=True))
+
+    def as_torchgeo(self, **options: Any) -> TorchGeoChips:
+        """Return these chips under the names of TorchGeo's samples; see ``TorchGeoChips`` for the options."""
+        from m3leo_prep.reader.learning.torchgeo import TorchGeoChips
+
+        return TorchGeoChips(self, **options)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __repr__(self) -> str:
+        return f"<ChipDataset of {len(self):,} chips: {', '.join(self._union)}>"
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return one sample.
+
+        Raises:
+            IndexError: beyond the end.
+            StoreError: a shard is absent or short.
+            VerifyError: a shard is damaged.
+        """
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Sample]:
+        """Return the samples of a batch, read together; each is its own, even one that is asked for twice.
+
+        Their tensors are views of one buffer per key, which ``collate`` finds again. Errors as of one sample.
+        """
+        places = np.array([self._place(index) for index in indices], np.int64)
+        of = np.searchsorted(self._starts, places, side="right") - 1
+        rows = self._rows[places].tolist()
+        samples: list[Sample] = [{} for _ in rows]
+        self._add_pixels(samples, of.tolist(), rows)
+        self._add_beside(samples, of, places - self._starts[of])
+        for sample, place, row in zip(samples, places.tolist(), rows, strict=True):
+            sample["chip_id"] = self._ids[place].as_py()
+            sample["row"] = row
+        return samples if self.transform is None else [self.transform(sample) for sample in samples]
+
+    def _place(self, index: int) -> int:
+        place = operator.index(index)
+        if not -len(self) <= place < len(self):
+            raise IndexError(f"sample {index} of {len(self)}")
+        return place % len(self)
+
+    def _add_pixels(self, samples: list[Sample], of: list[int], rows: list[int]) -> None:
+        """Read what is picked of each sample's row; ``of`` is the number of its dataset."""
+        jobs: list[list[Job]] = [[] for _ in self.datasets]
+        read = {}
+        for key, pick in self._union.items():
+            having = [n for n, part in enumerate(of) if key in self.picks[part]]
+            if not all(key in picks for picks in self.picks):
+                for n, sample in enumerate(samples):
+                    sample[f"{key}_present"] = n in having
+            if not having:
+                continue
+            # What is made finer is read into memory of this process alone.
+            make = empty if self._factors.get(key, 1) == 1 else torch.empty
+            shape = (len(having), len(pick.slots), len(pick.bands), pick.layer.size, pick.layer.size)
+            values = make(shape, dtype=torch.int64 if pick.array.is_class else torch.float32)
+            valid = make(shape, dtype=torch.bool)
+            for n, into, mask in zip(having, values.numpy(), valid.numpy(), strict=True):
+                one = self.picks[of[n]][key]
+                jobs[of[n]].append(Job(one, rows[n], into, mask, self._statistics.get(key)))
+            read[key] = having, values, valid
+        for dataset, of_dataset in zip(self.datasets, jobs, strict=True):
+            fill(dataset.reader, of_dataset)
+        for key, (having, *coarse) in read.items():
+            pick = self._union[key]
+            values, valid = finer(coarse[0], coarse[1], self._factors.get(key, 1), self._method, pick.array.kind)
+            if pick.layer.is_static:
+                values, valid = values.squeeze(1), valid.squeeze(1)
+            for k, n in enumerate(having):
+                samples[n] |= {key: values[k], f"{key}_mask": valid[k]}
+
+    def _add_beside(self, samples: list[Sample], of: NDArray[np.int64], places: NDArray[np.int64]) -> None:
+        """Add what is known beside the pixels; ``places`` count in each dataset."""
+        if self._places is not None:
+            size, pitch = self._finest
+            owned = empty((len(samples), size, size), torch.bool)
+            for n, sample in enumerate(samples):
+                owned[n] = torch.from_numpy(mask_of(self._places[of[n]], int(places[n]), size, pitch))
+                sample["owned_mask"] = owned[n]
+        for key in dict.fromkeys(key for beside in self._beside for key in beside):
+            having = [n for n, part in enumerate(of) if key in self._beside[part]]
+            found = [self._beside[of[n]][key][int(places[n])] for n in having]
+            if not found:
+                continue
+            if isinstance(found[0], pa.Scalar):
+                for n, text in zip(having, found, strict=True):
+                    samples[n][key] = text.as_py() or ""
+                continue
+            values = empty((len(having), *np.shape(found[0])), torch.float32)
+            valid = empty(values.shape, torch.bool)
+            for k, n in enumerate(having):
+                values[k] = torch.as_tensor(found[k])
+                samples[n] |= {key: values[k], f"{key}_mask": valid[k]}
+            valid.copy_(torch.isnan(values)).logical_not_()
+            values.nan_to_num_(0)
+
+
+def _beside(
+    datasets: Sequence[Dataset],
+    picks: Sequence[dict[str, Pick]],
+    members: Sequence[Members],
+    meta: Sequence[str],
+    columns: Sequence[str],
+) -> list[Beside]:
+    """Return what is known beside the pixels, by dataset."""
+    named = [resolve_columns(dataset, columns) for dataset in datasets]
+    for dataset, other in zip(datasets, named, strict=True):
+        if other != named[0]:
+            message = "classes of labels differ, so their shares do not go together"
+            raise ConfigError(message, where=f"{datasets[0].url} and {dataset.url}")
+    made = [
+        companions_of(dataset, pick, meta, part.rows) | columns_of(dataset, named[0], part.rows)
+        for dataset, pick, part in zip(datasets, picks, members, strict=True)
+    ]
+    known = union(picks)
+    taken = {"chip_id", "row", "owned_mask", *known, *(f"{key}_mask" for key in known)}
+    for key in dict.fromkeys(key for beside in made for key in beside):
+        if key in taken:
+            raise ConfigError(f"'{key}' of `meta` or `columns` is a key of the samples already")
+    return made

@@ -1,0 +1,175 @@
+"""Views of interferometric phase: without its arbitrary constant, wrapped, or displacement along the line of sight."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from m3leo_prep.core.errors import ConfigError
+from m3leo_prep.core.raster import Kind
+from m3leo_prep.reader.learning.transforms.base import Sample, Transform, known
+from m3leo_prep.reader.learning.transforms.info import KeyInfo, Keys
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+View = Literal["raw", "rereferenced", "wrapped", "displacement"]
+VIEWS = ("raw", "rereferenced", "wrapped", "displacement")
+Reference = Literal["median"] | tuple[int, int]
+Sign = Literal["positive towards the sensor", "positive away from the sensor"]
+WAVELENGTH_M = 0.05546576
+"""Of Sentinel-1: speed of light / 5.405 GHz."""
+_SIGNS = {"positive towards the sensor": 1.0, "positive away from the sensor": -1.0}
+
+
+class PhaseView(Transform):
+    """Shows unwrapped phase as something else, in place.
+
+    ``raw``: as stored, rad; it has an arbitrary constant, of each pair its own. ``rereferenced``: minus its value at a
+    reference, pair by pair. ``wrapped``: in (-pi, pi]. ``displacement``: metres along the line of sight since the
+    earlier date, positive towards the sensor; of what lies there, atmosphere and errors included. Connected components
+    may differ by multiples of 2 pi, which no view removes.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        view: View,
+        *,
+        reference: Reference | None = None,
+        coherence: str | None = None,
+        min_coherence: float = 0.7,
+        wavelength_m: float | None = None,
+        sign: Sign | None = None,
+    ) -> None:
+        """Choose the view.
+
+        Args:
+            key: of the phase.
+            view: ``raw``, ``rereferenced``, ``wrapped`` or ``displacement``.
+            reference: what becomes 0: the ``median`` of the valid pixels of chip and pair (of ``rereferenced`` the
+                default), or a pixel (row, column). A pair that is not valid there is missing as a whole. None =
+                displacement keeps the constant.
+            coherence: key on the same lattice; the median then is of pixels of at least ``min_coherence`` only.
+            min_coherence: see there.
+            wavelength_m: None = as the layer says (0.05546576 of Sentinel-1).
+            sign: which way phase counts; None = as the layer says.
+        """
+        self.key, self.view = key, view
+        self.reference: Reference | None = reference
+        self.coherence, self.min_coherence = coherence, min_coherence
+        self.wavelength_m, self.sign = wavelength_m, sign
+
+    def bind(self, keys: Keys) -> tuple[Self, Keys]:
+        """Return it, and the keys with what the view is.
+
+        Raises:
+            ConfigError: the key is no unwrapped phase in rad, or it is not known what its numbers mean.
+        """
+        info = known(self.key, keys, "PhaseView")
+        if self.view not in VIEWS:
+            raise ConfigError(f"there is no view '{self.view}'", hint=f"choose from: {', '.join(VIEWS)}")
+        fitting = {Kind.UNWRAPPED_PHASE} | ({Kind.WRAPPED_PHASE} if self.view in {"raw", "wrapped"} else set())
+        if info.kind not in fitting:
+            raise ConfigError(f"'{self.key}' is {info.kind}, of which there is no view '{self.view}'")
+        if info.is_normalized:
+            hint = "leave it out of `normalize`: {key: (mean, std)} of the other keys"
+            raise ConfigError(f"'{self.key}' is normalised, so it is no phase in rad any more", hint=hint)
+        if self.coherence is not None:
+            other = known(self.coherence, keys, "PhaseView")
+            if other.kind != Kind.COHERENCE or other.is_normalized:
+                hint = "name coherence that is not normalised"
+                raise ConfigError(f"'{self.coherence}' cannot say where '{self.key}' is reliable", hint=hint)
+        if self.view == "displacement":
+            self._wave(info)
+        return self._knowing(keys), {**keys, self.key: _seen(info, self.view)}
+
+    def __call__(self, sample: Sample) -> Sample:
+        """Return the sample with this view of the phase.
+
+        Raises:
+            ConfigError: the reference lies outside, or the coherence has another shape.
+        """
+        made = dict(sample)
+        phase, mask = sample[self.key], sample[f"{self.key}_mask"]
+        reference = "median" if self.view == "rereferenced" and self.reference is None else self.reference
+        if reference is not None and self.view in {"rereferenced", "displacement"}:
+            phase, mask = rereferenced(phase, mask, reference, self._reliable(sample, mask))
+        if self.view == "wrapped":
+            phase = wrapped(phase)
+        elif self.view == "displacement":
+            wavelength, sign = self._wave(self.keys[self.key])
+            phase = sign * displacement(phase, wavelength)
+        made[self.key], made[f"{self.key}_mask"] = phase.masked_fill(~mask, 0), mask
+        return made
+
+    def _wave(self, info: KeyInfo) -> tuple[float, float]:
+        """Return the wavelength in m, and 1 or -1 where phase counts towards or away from the sensor."""
+        wavelength = info.attributes.get("wavelength_m") if self.wavelength_m is None else self.wavelength_m
+        sign = info.attributes.get("sign") if self.sign is None else self.sign
+        if wavelength is None:
+            hint = f"wavelength_m={WAVELENGTH_M} is Sentinel-1's"
+            raise ConfigError(f"the wavelength of '{self.key}' is not known", hint=hint)
+        if sign not in _SIGNS:
+            hint = "say it: sign='positive towards the sensor' (ARIA GUNW), or '... away from the sensor'"
+            raise ConfigError(f"which way the phase of '{self.key}' counts is not known: {sign!r}", hint=hint)
+        return float(wavelength), _SIGNS[sign]
+
+    def _reliable(self, sample: Mapping[str, Any], mask: Tensor) -> Tensor | None:
+        if self.coherence is None:
+            return None
+        reliable: Tensor = (sample[self.coherence] >= self.min_coherence) & sample[f"{self.coherence}_mask"]
+        high = reliable.all(dim=-3)
+        if high.shape[-2:] != mask.shape[-2:] or (high.ndim > 2 and high.shape[0] not in {1, mask.shape[0]}):
+            raise ConfigError(f"'{self.coherence}' {tuple(high.shape)} does not fit '{self.key}' {tuple(mask.shape)}")
+        return reliable.all(dim=-3, keepdim=True)
+
+
+def rereferenced(
+    phase: Tensor, mask: Tensor, reference: Reference = "median", reliable: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return (phase, mask) with each band of each pair counted from its value at the reference.
+
+    Args:
+        phase: (..., y, x) rad, unwrapped.
+        mask: likewise, True where valid.
+        reference: ``median`` of the valid pixels, or the pixel (row, column). Where it is not valid, all are missing.
+        reliable: broadcast to ``mask``: only these count for the median.
+
+    Raises:
+        ConfigError: the pixel lies outside.
+    """
+    import torch
+
+    if isinstance(reference, str):
+        usable = mask if reliable is None else mask & reliable
+        numbers = phase.masked_fill(~usable, torch.nan).flatten(-2).double()
+        zero = numbers.nanquantile(0.5, dim=-1)[..., None, None]
+    else:
+        row, col = reference
+        if not (0 <= row < phase.shape[-2] and 0 <= col < phase.shape[-1]):
+            raise ConfigError(f"the reference {reference} lies outside of {phase.shape[-2]} x {phase.shape[-1]} pixels")
+        zero = phase[..., row, col].double().masked_fill(~mask[..., row, col], torch.nan)[..., None, None]
+    there = mask & zero.isfinite()
+    return (phase - zero.nan_to_num(0)).float().masked_fill(~there, 0), there
+
+
+def wrapped(phase: Tensor) -> Tensor:
+    """Return phase in (-pi, pi], float32."""
+    import torch
+
+    turns = torch.ceil((phase.double() - math.pi) / (2 * math.pi))
+    return (phase.double() - 2 * math.pi * turns).float()
+
+
+def displacement(phase: Tensor, wavelength_m: float = WAVELENGTH_M) -> Tensor:
+    """Return metres towards the sensor of phase that is positive towards it: phi * wavelength / (4 pi)."""
+    return phase * (wavelength_m / (4 * math.pi))
+
+
+def _seen(info: KeyInfo, view: View) -> KeyInfo:
+    if view == "displacement":
+        return replace(info, kind=Kind.CONTINUOUS, unit="m")
+    return replace(info, kind=Kind.WRAPPED_PHASE) if view == "wrapped" else info

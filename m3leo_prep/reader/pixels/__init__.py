@@ -1,0 +1,1 @@
+"""Pixels out of shards: which chunks, from disk or over a network, decoded, converted."""
