@@ -29,6 +29,8 @@ from reading.pixels import CASES, SCALES, Case, chips
 from reading.samples import normalised
 from rich.markup import escape
 
+from m3leo_prep.reader.pixels import convert
+
 CODECS = ("zstd", "lz4", "none")
 AT_LEAST = {
     "zarr-python": 3.0,
@@ -171,6 +173,7 @@ def main() -> None:
     if given.without_numba:
         _alone(given.without_numba, given.chips)
         return
+    convert.COMPILED_AFTER = 0  # as in a process that has read for some seconds
     for case in CASES:
         if given.case is None or given.case in case.name:
             with tempfile.TemporaryDirectory(prefix="bench-read-") as folder:

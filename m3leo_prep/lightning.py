@@ -164,7 +164,7 @@ class ChipDataModule(LightningDataModule):
         """Open what a stage needs: ``fit``, ``validate``, ``test``, ``predict``; None = all.
 
         Raises:
-            ConfigError: an unknown name.
+            ConfigError: an unknown name, or nothing is left to train, validate, test or predict on.
             StoreError: no finished dataset there.
         """
         uses = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("predict",)}
@@ -202,7 +202,7 @@ class ChipDataModule(LightningDataModule):
             only |= self._hold_out
         elif use != "predict":
             without = self._hold_out
-        return ChipDataset(
+        chips = ChipDataset(
             self.root,
             split=self._splits[use],
             label_budget=self._label_budget if use == "train" else None,
@@ -211,6 +211,12 @@ class ChipDataModule(LightningDataModule):
             transform=self._transforms.get(use, self._eval_transform),
             **self._options,
         )
+        if not len(chips):
+            hint = f"`only`, `hold_out` and {use}_split={self._splits[use]!r} leave none; {use}_split=None: all splits"
+            raise ConfigError(
+                f"there is no chip for {use}", hint="val_split=None does without" if use == "val" else hint
+            )
+        return chips
 
     def _in_order(self, use: str) -> DataLoader[Any]:
         sampler = ChipSampler(self.chips[use], shuffle=False, **self._ranks())

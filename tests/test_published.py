@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import pytest
 import m3leo_prep as mp
 from m3leo_prep.publish import publish
 from m3leo_prep.testing import hub as faults
+from m3leo_prep.testing.proxy import Cut, FaultProxy
 from tests.pipeline.conftest import built  # noqa: F401  a fixture
 
 torch = pytest.importorskip("torch")
@@ -86,9 +88,25 @@ def test_publish_stream_train_over_the_hub(built: Path, tmp_path: Path, hub: Any
 
 
 @pytest.mark.usefixtures("_small_cache")
-def test_publish_stream_train_over_s3(built: Path, tmp_path: Path, s3: str) -> None:  # noqa: F811
+def test_publish_stream_train_over_s3(
+    built: Path,  # noqa: F811
+    tmp_path: Path,
+    s3: str,
+    s3_server: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     shutil.copytree(built, dataset := tmp_path / "mini")
-    publish(dataset, f"{s3}/mini")
-    losses = train(f"{s3}/mini", lambda _: None)
+    server = urlsplit(s3_server.endpoint)
+    with FaultProxy(server.hostname or "", server.port or 0) as line:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{line.port}")
+        line.cuts.extend(Cut(after, sending=True) for after in (2_000, 20_000, 5_000))
+        publish(dataset, f"{s3}/mini")
+        assert not line.cuts
+
+        def break_things(epoch: int) -> None:
+            line.cuts.extend(Cut(3_000) for _ in range(3 * epoch))
+
+        losses = train(f"{s3}/mini", break_things)
+        assert not line.cuts
     assert losses == train(str(dataset), lambda _: None)
     assert losses[1] < losses[0]

@@ -9,7 +9,7 @@ import numpy as np
 from numcodecs import blosc
 
 from m3leo_prep.reader.dataset import Dataset
-from m3leo_prep.reader.pixels.batch import Job, fill
+from m3leo_prep.reader.learning.batch import Job, fill
 from m3leo_prep.reader.selection import resolve
 from m3leo_prep.store.codec import CRC_BYTES
 from m3leo_prep.store.shard import decode_shard

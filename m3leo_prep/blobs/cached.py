@@ -35,7 +35,7 @@ KEPT = 3 / 4
 NEVER = frozenset({"manifest.json"})
 """It says which dataset this is."""
 _TRAILER = struct.Struct("<QI")
-"""At the end of each file: bytes before it, and their CRC32C."""
+"""At the end of each file: bytes before it, and their checksum."""
 
 _failed: set[Path] = set()  # folders that cannot be written, each told once a process
 
@@ -132,7 +132,7 @@ class Cached:
             try:
                 with temporary.open("xb", buffering=0) as file:
                     # Not synced: after a power cut the checksum tells.
-                    _write(file.fileno(), data)
+                    _write(file.fileno(), data, _checksum(path, data))
                 temporary.replace(path)
             except BaseException:
                 with suppress(OSError):
@@ -157,9 +157,14 @@ class Cached:
 _: type[Readable] = Cached
 
 
-def _write(handle: int, data: bytes) -> None:
+def _checksum(path: Path, data: bytes) -> int:
+    """Return the CRC32C of a file's name in the cache and its bytes: of another range's file it is another."""
+    return int(google_crc32c.extend(google_crc32c.value("/".join(path.parts[-3:]).encode()), data))
+
+
+def _write(handle: int, data: bytes, checksum: int) -> None:
     """Write data and its trailer: one call writes up to 2 GiB, or less where the disk becomes full."""
-    trailer = _TRAILER.pack(len(data), google_crc32c.value(data))
+    trailer = _TRAILER.pack(len(data), checksum)
     for part in (memoryview(data), memoryview(trailer)):
         written = 0
         while written < len(part):
@@ -173,7 +178,7 @@ def _load(path: Path) -> bytes | None:
     except OSError:
         return None
     body = data[: -_TRAILER.size]
-    if len(data) < _TRAILER.size or _TRAILER.unpack(data[-_TRAILER.size :]) != (len(body), google_crc32c.value(body)):
+    if len(data) < _TRAILER.size or _TRAILER.unpack(data[-_TRAILER.size :]) != (len(body), _checksum(path, body)):
         with suppress(OSError):
             path.unlink()
         return None

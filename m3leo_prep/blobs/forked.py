@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache, wraps
 from importlib import import_module
+from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
+from m3leo_prep.blobs.names import shown
 from m3leo_prep.core.errors import StoreError
 
 
@@ -79,15 +83,18 @@ def survives_fork(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenat
 def _ask(call: tuple[Any, ...]) -> Any:
     """Return the helper's answer; each thread has a connection of its own, so that calls run side by side."""
     connection: Connection[Any, Any] | None = getattr(_State.threads, "connection", None)
+    # Put back when the answer is here: of a call that Ctrl-C breaks off, the next one would get the answer.
+    _State.threads.connection = None
     try:
         if connection is None:
             path, key = _helper()
-            connection = _State.threads.connection = Client(path, "AF_UNIX", authkey=key)
+            connection = Client(path, "AF_UNIX", authkey=key)
         connection.send(call)
         is_error, answer = connection.recv()
+        _State.threads.connection = connection
     except (OSError, EOFError) as error:
         hint = "start this process with `spawn` instead: DataLoader(…, multiprocessing_context='spawn')"
-        raise StoreError("the helper of a forked process ended", hint=hint, where=call[2].partition("?")[0]) from error
+        raise StoreError("the helper of a forked process ended", hint=hint, where=shown(call[2])) from error
     if is_error:
         raise answer
     return answer
@@ -119,21 +126,20 @@ def _made(module: str, name: str, address: str) -> Any:
 
 
 def _serve(connection: Connection[Any, Any]) -> None:
-    """Answer the calls of one thread until it ends."""
-    while True:
-        try:
+    """Answer the calls of one thread until it ends, or breaks one off."""
+    with connection, suppress(OSError, EOFError):
+        while True:
             module, name, address, method, arguments, named = connection.recv()
-        except (OSError, EOFError):
-            return
-        try:
-            answer = False, getattr(_made(module, name, address), method)(*arguments, **named)
-        except Exception as error:  # noqa: BLE001  it is raised where the call was made
-            answer = True, error
-        connection.send(answer)
+            try:
+                answer = False, getattr(_made(module, name, address), method)(*arguments, **named)
+            except Exception as error:  # noqa: BLE001  it is raised where the call was made
+                answer = True, error
+            connection.send(answer)
 
 
 def main() -> None:
     """Serve until the process that started this one ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for that one
     key = bytes.fromhex(sys.stdin.buffer.readline().decode())
     with tempfile.TemporaryDirectory(prefix="m3leo-prep-") as folder:
         path = str(Path(folder, "calls"))
@@ -141,7 +147,8 @@ def main() -> None:
 
             def accept() -> None:
                 while True:
-                    threading.Thread(target=_serve, args=(listener.accept(),), daemon=True).start()
+                    with suppress(OSError, EOFError, AuthenticationError):  # broken off while it was made
+                        threading.Thread(target=_serve, args=(listener.accept(),), daemon=True).start()
 
             threading.Thread(target=accept, daemon=True).start()
             sys.stdout.write(path + "\n")

@@ -12,7 +12,7 @@ from typing import Any, Never
 from urllib.parse import quote, unquote, urlsplit
 
 from m3leo_prep.blobs.http import Patience, answer, said, status_text
-from m3leo_prep.blobs.names import parts_of
+from m3leo_prep.blobs.names import parts_of, shown
 from m3leo_prep.blobs.web import read
 from m3leo_prep.core.errors import ConfigError, CredentialsError, MissingDependency, PrepError, StoreError
 from m3leo_prep.core.text import near
@@ -25,7 +25,7 @@ FORM = "hf://datasets/OWNER/NAME, with @REVISION (a branch, tag or commit) and a
 LOGIN = "log in with `hf auth login`, or set HF_TOKEN"
 REMEMBERED = 2048
 """Addresses of files that are kept, at least; each is some hundred bytes."""
-_ADDRESS = re.compile(r"hf://datasets/(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^/@]+))?(?:/(?P<folder>[^@]*))?")
+_ADDRESS = re.compile(r"(?i:hf)://datasets/(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^/@]+))?(?:/(?P<folder>[^@]*))?")
 _REFUSED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
 _GONE = {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
 
@@ -46,7 +46,8 @@ def open_hub(address: str) -> Readable:
     """
     match = _ADDRESS.fullmatch(address)
     if match is None:
-        raise ConfigError("this is not the address of a dataset on the Hub", where=address, hint=_form(address))
+        where = shown(address)
+        raise ConfigError("this is not the address of a dataset on the Hub", where=where, hint=_form(where))
     repo, revision = match["repo"], unquote(match["revision"] or "main")
     folder = (match["folder"] or "").strip("/")
     hub = _Hub(endpoint(), repo)
@@ -96,9 +97,9 @@ class HubFiles:
 
     @property
     def url(self) -> str:
-        """Repository and commit: ``hf://datasets/owner/name@0123abcd``."""
+        """Repository and commit, ``hf://datasets/OWNER/NAME@0123…``: opened again, it is the same files."""
         _, repo, commit, folder = self._parts
-        return f"hf://datasets/{repo}@{commit[:8]}" + (f"/{folder}" if folder else "")
+        return f"hf://datasets/{repo}@{commit}" + (f"/{folder}" if folder else "")
 
     @property
     def is_remote(self) -> bool:
@@ -153,7 +154,11 @@ class HubFiles:
             attempt.landed(name, told["Location"])
         if status >= HTTPStatus.MULTIPLE_CHOICES and "X-Linked-Size" not in told:  # to another place of the Hub
             with answer("HEAD", target, headers, patience) as response:
-                told = response.headers
+                status, told = response.status, response.headers
+            if status in _GONE:
+                return None
+            if status >= HTTPStatus.BAD_REQUEST:
+                attempt.refuse(name, status)
         return int(told.get("X-Linked-Size") or told["Content-Length"])
 
     def address(self, name: str) -> str:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 from m3leo_prep.blobs.local import LocalBlobs
+from m3leo_prep.blobs.names import shown
 from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.ports.blobs import Readable
 
 OBJECT_STORES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss")
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
+_FILE = re.compile(r"file://(localhost(?=/))?", re.IGNORECASE)
+_TORN = re.compile(rf"(hf|https?|{'|'.join(OBJECT_STORES)}):/(?!/)")
+"""What is left of an address that went through ``Path``."""
 
 
 def scheme(location: str | Path) -> str:
@@ -61,14 +66,18 @@ def local_path(location: str | Path) -> Path:
     """Return the folder that a location without a network means.
 
     Raises:
-        ConfigError: it is an address.
+        ConfigError: it is an address, or was one.
     """
+    if torn := _TORN.match(str(location)):
+        address = f"{torn[1]}://{str(location)[torn.end() :]}"
+        raise ConfigError(
+            "this address lacks a slash", where=shown(address), hint="give it as a text: a Path takes one away"
+        )
     if isinstance(location, Path):
         return location
     if scheme(location) != "file":
-        raise ConfigError(
-            "this needs a folder of this machine, not an address",
-            where=location,
-            hint=f"fetch it first: `m3leo-prep pull {location}`",
-        )
-    return Path(re.sub(r"^file://", "", location, flags=re.IGNORECASE))
+        address = shown(location)
+        hint = f"fetch it first: `m3leo-prep pull {address} FOLDER`"
+        raise ConfigError("this needs a folder of this machine, not an address", where=address, hint=hint)
+    found = _FILE.match(location)
+    return Path(unquote(location[found.end() :]) if found else location)  # ``Path.as_uri`` has %20 for a space

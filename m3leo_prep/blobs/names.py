@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 from m3leo_prep.core.errors import StoreError
@@ -33,5 +34,20 @@ def shown(address: str) -> str:
     >>> shown("https://me:word@example.org:8080/data/?X-Amz-Signature=1f")
     'https://example.org:8080/data'
     """
-    found = urlsplit(address)
-    return f"{found.scheme}://{found.netloc.rpartition('@')[2]}{found.path}".rstrip("/")
+    # Not urlsplit: it refuses what a slip of the fingers makes of an address, which is to be shown all the same.
+    kind, _, rest = re.split(r"[?#]", address, maxsplit=1)[0].partition("://")
+    server, slash, path = rest.partition("/")
+    return f"{kind.lower()}://{server.rpartition('@')[2]}{slash}{path}".rstrip("/")
+
+
+def names_server(address: str) -> bool:
+    """Return whether an address names a server, or a bucket, and a port that can be.
+
+    >>> names_server("https://example.org:8080/data"), names_server("https:///data"), names_server("http://[::1/data")
+    (True, False, False)
+    """
+    try:
+        found = urlsplit(address)
+        return bool(found.hostname) and found.port != 0  # asked for, a port that is no number is an error
+    except ValueError:
+        return False

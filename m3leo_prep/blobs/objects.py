@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from m3leo_prep.blobs.forked import is_forked, survives_fork
-from m3leo_prep.blobs.names import parts_of, shown
+from m3leo_prep.blobs.names import names_server, parts_of, shown
 from m3leo_prep.core.errors import ConfigError, CredentialsError, MissingDependency, StoreError
 from m3leo_prep.ports.blobs import Blobs
 
@@ -90,12 +90,12 @@ class ObjectBlobs:
     """
 
     def __init__(self, address: str) -> None:
-        found = urlsplit(address)
-        if not found.netloc:
-            hint = f"such as {found.scheme}://BUCKET/FOLDER"
+        if not names_server(address):
+            hint = f"such as {address.partition(':')[0]}://BUCKET/FOLDER"
             raise ConfigError("this address names no bucket", where=shown(address), hint=hint)
         self.address = address.partition("?")[0].rstrip("/")
-        self._kind = "s3" if found.scheme in {"s3", "s3a"} else "gs" if found.scheme == "gs" else "az"
+        scheme = urlsplit(address).scheme
+        self._kind = "s3" if scheme in {"s3", "s3a"} else "gs" if scheme == "gs" else "az"
         self._stores: dict[bool, Any] = {}
         named = any(name in os.environ for name in _CREDENTIALS[self._kind])
         self._signs = named or (self._kind == "gs" and _gcloud_login().is_file())
@@ -152,8 +152,7 @@ class ObjectBlobs:
             except FileNotFoundError:
                 if isinstance(data, Path) and not data.is_file():
                     raise
-                hint = "make it first, or check its name and region"
-                raise StoreError("there is no such bucket", where=self.url, hint=hint) from None
+                raise self._no_bucket() from None
 
     def put_file(self, name: str, path: Path, sha256: str) -> None:
         """Write a file, with its hash beside it for ``stored_sha256``; errors as in ``put``."""
@@ -252,6 +251,10 @@ class ObjectBlobs:
     def _absent(self, name: str) -> FileNotFoundError:
         return FileNotFoundError(f"{self.url}/{name}: no such blob")
 
+    def _no_bucket(self) -> StoreError:
+        hint = "make it first, or check its name and region"
+        return StoreError("there is no such bucket", where=self.url, hint=hint)
+
     def _body(self, store: Any, key: str, options: Any) -> bytes:
         """Return the bytes of an answer that holds as many as it says: the library does not look."""
         for _ in range(SHORT_ANSWERS):
@@ -316,6 +319,8 @@ class ObjectBlobs:
             return ConfigError(
                 "the endpoint is not encrypted", where=where, hint="set AWS_ALLOW_HTTP=true to allow that"
             )
+        if code and code[1] == "NoSuchBucket":
+            return self._no_bucket()
         status = _status(error)
         said = f"the store answers {status}" if status else "the store cannot be reached, or the connection was cut"
         hint = "check the network and AWS_ENDPOINT_URL" if self._kind == "s3" else "check the network"

@@ -9,7 +9,7 @@ from typing import Never, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
 from m3leo_prep.blobs.http import PIECE, Patience, answer, said, status_text
-from m3leo_prep.blobs.names import parts_of, shown
+from m3leo_prep.blobs.names import names_server, parts_of, shown
 from m3leo_prep.core.errors import ConfigError, CredentialsError, StoreError
 from m3leo_prep.ports.blobs import Readable
 
@@ -18,7 +18,9 @@ from urllib3 import BaseHTTPResponse, make_headers  # isort: skip
 from urllib3.exceptions import HTTPError  # isort: skip
 
 WHOLE_BYTES = 2**20
-"""A file up to this size may come whole where a part of it is asked for."""
+"""A file up to this size may come whole where a part of it is asked for ..."""
+WASTED = 16
+"""... and one up to so many times the part: `pull` works without byte ranges, reading chip by chip does not."""
 _ABSENT = {HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
 _REFUSED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
 _SIGNATURES = ("signature", "sig=", "token", "expires")
@@ -37,7 +39,7 @@ class WebFiles:
     """As it was given, secrets and all."""
 
     def __post_init__(self) -> None:
-        if not urlsplit(self.address).hostname:
+        if not names_server(self.address):
             raise ConfigError("this address names no server", where=self.url, hint="such as https://example.org/data")
 
     @property
@@ -203,15 +205,19 @@ class _Body:
             return f"bytes={self.start}"
         return f"bytes={self.start + self.have}-{'' if self.stop is None else self.stop - 1}"
 
+    def _wanted(self, size: int) -> int:
+        """Return how many bytes of a file are wanted at most."""
+        return -self.start if self.start < 0 else (size if self.stop is None else self.stop) - self.start
+
     def _take_whole(self, response: BaseHTTPResponse) -> bytes | None:
         """Return what is wanted of a whole file, or None where it was cut."""
         self._forget()  # such a server begins anew
         size = response.headers.get("Content-Length")
-        if not self.is_whole and (size is None or int(size) > WHOLE_BYTES):
+        if not self.is_whole and (size is None or int(size) > max(WHOLE_BYTES, WASTED * self._wanted(int(size)))):
             raise StoreError(
                 "this server has no byte ranges: parts of a file cannot be read there",
                 where=f"{self.files.url}/{self.name}",
-                hint=f"fetch the dataset with `m3leo-prep pull {self.files.url}` and read the copy",
+                hint=f"fetch the dataset with `m3leo-prep pull {self.files.url} FOLDER` and read the copy",
             )
         self.version = response.headers.get("ETag")
         if self._take(response):

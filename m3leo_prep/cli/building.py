@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from m3leo_prep.blobs.location import local_path
 from m3leo_prep.cli.costing import costs_document, print_costs, short_source
 from m3leo_prep.cli.render import ERR, print_json, print_table, progress, size
 from m3leo_prep.cli.splitting import print_splits, splits_document, splits_in_words
@@ -193,7 +194,7 @@ def run_finalize(dataset: str, *, layers: list[str] | None, as_json: bool) -> in
     """Close a dataset that was built in parts, check it, and return the exit code."""
     from m3leo_prep.pipeline.build import close
 
-    path = Path(dataset)
+    path = local_path(dataset)
     with ERR.status("closing"):
         result = close(path, layers, watch=Units())
     plan = DatasetFolder(path).frozen()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
 
+from m3leo_prep.blobs.location import local_path
 from m3leo_prep.cli.render import OUT, duration, print_json, size
 from m3leo_prep.core.reasons import RETRYABLE
 from m3leo_prep.pipeline.follow.status import LayerStatus, Status, read_status
@@ -24,7 +24,7 @@ _RETRYABLE = {reason.name for reason in RETRYABLE}
 
 def run_status(dataset: str, *, as_json: bool) -> None:
     """Print how far the build in a folder is."""
-    status = read_status(Path(dataset))
+    status = read_status(local_path(dataset))
     if as_json:
         print_json(status.to_dict())
         return

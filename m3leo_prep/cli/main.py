@@ -411,6 +411,7 @@ def pull(
     ] = None,
     layers: Layers = None,
     split: Annotated[str | None, typer.Option("--split", help="Only chips of this split, such as test.")] = None,
+    policy: PolicyName = None,
     as_json: Json = False,
 ) -> None:
     """Fetch a published dataset, or a part of it; run again to resume, or for more.
@@ -419,7 +420,7 @@ def pull(
     """
     from m3leo_prep.cli.publishing import run_pull
 
-    run_pull(source, folder, layers=_names(layers), split=split, as_json=as_json)
+    run_pull(source, folder, layers=_names(layers), split=split, policy=policy, as_json=as_json)
 
 
 @app.command()

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
-from pathlib import Path
 from typing import Self
 
 from m3leo_prep.blobs.local import LocalBlobs
+from m3leo_prep.blobs.location import local_path, scheme
+from m3leo_prep.blobs.names import shown
 from m3leo_prep.cli.render import ERR, OUT, Bar, print_json, progress, size
-from m3leo_prep.core.errors import StoreError
+from m3leo_prep.core.errors import ConfigError, StoreError
 from m3leo_prep.publish.targets.location import as_location
 from m3leo_prep.reader.copies.pulling import Pulled, pull
 from m3leo_prep.reader.manifest import MANIFEST, read_manifest
@@ -31,11 +32,12 @@ def run_publish(
     # Imported here: with it come the build's own modules.
     from m3leo_prep.publish.publishing import Published, publish
 
-    if not (Path(dataset) / MANIFEST).is_file():
+    path = local_path(dataset)
+    if not (path / MANIFEST).is_file():
         hint = "give the folder that `build --out` made; a build that is not done yet is published when it is"
         raise StoreError(f"there is no finished dataset at {dataset}", hint=hint)
-    manifest = read_manifest(LocalBlobs(Path(dataset)))
-    with _Files("sent") as files:
+    manifest = read_manifest(LocalBlobs(path))
+    with _Files("sending", "sent") as files:
         made: Published = publish(
             dataset,
             target,
@@ -69,17 +71,32 @@ def run_publish(
     _say_how_to_open(made.url, list(manifest["layers"]))
 
 
-def run_pull(source: str, folder: str | None, *, layers: list[str] | None, split: str | None, as_json: bool) -> None:
+def run_pull(
+    source: str,
+    folder: str | None,
+    *,
+    layers: list[str] | None,
+    split: str | None,
+    policy: str | None,
+    as_json: bool,
+) -> None:
     """Fetch a dataset or a part of it, and say where it is."""
     location = as_location(source)
-    into = Path(folder or location.split("@")[0].rstrip("/").rpartition("/")[2])
-    with _Files("fetched", " of pixels") as files:
+    if policy is not None and split is None:
+        raise ConfigError("--policy says which splits are meant", hint="say which of them with --split, such as test")
+    column = "split" if policy is None else f"split_{policy}"
+    place = location if scheme(location) == "file" else shown(location)
+    if scheme(location) == "hf":
+        place = place.partition("@")[0]
+    into = local_path(folder or place.rstrip("/").rpartition("/")[2])
+    with _Files("fetching", "fetched", " of pixels") as files:
         files.say(f"looking at {source}" if "://" not in location else "looking at what is there")
         made: Pulled = pull(
             location,
             into,
             layers=layers,
             split=split,
+            split_column=column,
             on_start=files.start,
             on_file=lambda _name, _size: files.step(),
         )
@@ -96,12 +113,12 @@ def run_pull(source: str, folder: str | None, *, layers: list[str] | None, split
             f"here are {made.shards:,} of {made.all_shards:,} shards, of {', '.join(made.layers)}; pull again for more",
             soft_wrap=True,
         )
-    _say_how_to_open(str(made.folder), list(made.layers), split)
+    only = "" if split is None else f', split="{split}"' + (f', split_column="{column}"' if policy else "")
+    _say_how_to_open(str(made.folder), list(made.layers), only)
 
 
-def _say_how_to_open(location: str, layers: Sequence[str], split: str | None = None) -> None:
+def _say_how_to_open(location: str, layers: Sequence[str], only: str = "") -> None:
     names = ", ".join(f'"{name}"' for name in layers)
-    only = f', split="{split}"' if split else ""
     OUT.print("open it in Python:")
     OUT.print("  import m3leo_prep as mp")
     OUT.print(f'  chips = mp.ChipDataset("{location}", layers=[{names}]{only})', soft_wrap=True)
@@ -110,9 +127,9 @@ def _say_how_to_open(location: str, layers: Sequence[str], split: str | None = N
 class _Files:
     """What goes on, as a context: words until the number of files is known, a bar from then on."""
 
-    def __init__(self, done: str, of: str = "") -> None:
-        """``done`` is what is done with files, ``of`` what their bytes are of."""
-        self._done, self._of = done, of
+    def __init__(self, doing: str, done: str, of: str = "") -> None:
+        """``doing`` and ``done`` say what is done with files, ``of`` what their bytes are of."""
+        self._doing, self._done, self._of = doing, done, of
         self._bar: Bar | None = None
         self._open = ExitStack()
 
@@ -133,10 +150,10 @@ class _Files:
         """Show how much there is to do."""
         if files:
             ERR.print(f"{files:,} files, {size(n_bytes)}{self._of}", soft_wrap=True)
-            self._bar = self._open.enter_context(progress({"files": files}, self._done, made=self._done))
+            self._bar = self._open.enter_context(progress({self._doing: files}, "files", made=self._done))
 
     def step(self) -> None:
         """Note that a file is done; whatever was waited for is over."""
         if self._bar is not None:
             self._bar.note("")
-            self._bar.step("files")
+            self._bar.step(self._doing)

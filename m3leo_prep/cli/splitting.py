@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from m3leo_prep.blobs.location import local_path
 from m3leo_prep.cli.render import ERR, OUT, print_json, print_table
 from m3leo_prep.core.errors import ConfigError, VerifyError
 from m3leo_prep.core.plan import Plan
@@ -59,9 +60,9 @@ def run_split(
     if policy is None:
         if said or name or admin or admin_id:
             raise ConfigError("settings of a policy without --policy", hint="say which: --policy blocks")
-        _show(Path(dataset), as_json=as_json)
+        _show(local_path(dataset), as_json=as_json)
         return
-    _add(Path(dataset), _model(policy, said), name or "", _admin(admin, admin_id), as_json=as_json)
+    _add(local_path(dataset), _model(policy, said), name or "", _admin(admin, admin_id), as_json=as_json)
 
 
 def print_splits(plan: Plan) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from m3leo_prep.blobs.location import local_path
 from m3leo_prep.cli.render import ERR, OUT, print_json, print_table, progress
 from m3leo_prep.pipeline.statistics.second_pass import Asked, ask, from_pixels, keep
 from m3leo_prep.reader.manifest import StoredLayer
@@ -18,7 +18,7 @@ MANY = 1e5
 
 def run_stats(dataset: str, *, policy: str | None = None, layers: Sequence[str] | None, as_json: bool) -> None:
     """Print a dataset's statistics; make and keep those that are not there."""
-    asked = ask(Path(dataset), policy, layers)
+    asked = ask(local_path(dataset), policy, layers)
     found = asked.written()
     absent = [layer.name for layer in asked.layers if layer.name not in found]
     if absent:

@@ -154,6 +154,9 @@ class AdminModel(_Strict):
     id: str
     name: str = Field("unit", pattern=NAME)
     """Of the column ``admin_<name>``."""
+    licence: str = ""
+    """Of the outlines, which ``units.parquet`` holds."""
+    citation: str = ""
 
 
 class ProportionsModel(_Strict):
@@ -187,14 +190,18 @@ class Recipe(_Strict):
     def resolved(self) -> dict[str, Any]:
         """Return the recipe with every default written out, as plain YAML values.
 
-        Codecs are written where they are not the default: a recipe without them reads as before there were any.
+        Codecs, and licence and citation of the units, are written where they are not the default: a recipe without
+        them reads as before there were any.
         """
         layers = {
             name: model.model_dump(mode="json", exclude=set() if model.codec else {"codec"}) | model.options
             for name, model in self.layers.items()
         }
         default = {"storage"} if self.storage == StorageModel() else set()
-        return self.model_dump(mode="json", exclude={"layers", *default}) | {"layers": layers}
+        made = self.model_dump(mode="json", exclude={"layers", *default}) | {"layers": layers}
+        if self.admin is not None:
+            made["admin"] = self.admin.model_dump(mode="json", exclude_defaults=True) | {"name": self.admin.name}
+        return made
 
 
 def parse_recipe(text: str, *, where: str = "recipe") -> Recipe:

@@ -15,7 +15,7 @@ from shapely.geometry import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 from shapely.ops import unary_union
 
-from m3leo_prep.blobs.location import scheme
+from m3leo_prep.blobs.location import local_path, scheme
 from m3leo_prep.core.area import Area
 from m3leo_prep.core.grid import Cells, Grid
 from m3leo_prep.core.plan import Plan
@@ -141,7 +141,7 @@ def _opened(what: str | Path | Area | Plan | Dataset) -> Area | Plan | Dataset:
         return what
     if scheme(what) != "file":
         return Dataset(what)
-    folder = Path(what)
+    folder = local_path(what)
     if (folder / MANIFEST).exists():
         return Dataset(folder)
     if folder.is_dir() and (plan := DatasetFolder(folder).frozen()) is not None:

@@ -141,7 +141,7 @@ def diff(a: str | Path, b: str | Path, layers: Sequence[str] | None = None) -> D
     names = list(dict.fromkeys([*one.layers, *other.layers]))
     for name in layers or ():
         if name not in names:
-            raise ConfigError(f"neither has a layer '{name}'", where=f"{a}, {b}", hint=near(name, names))
+            raise ConfigError(f"neither has a layer '{name}'", where=f"{one.url}, {other.url}", hint=near(name, names))
     wanted = [name for name in names if layers is None or name in layers]
     both = [name for name in wanted if name in one.layers and name in other.layers]
     rows_a, rows_b = _rows(one), _rows(other)
@@ -157,8 +157,8 @@ def diff(a: str | Path, b: str | Path, layers: Sequence[str] | None = None) -> D
         common = [variable for variable in here.arrays if variable in there.arrays]
         variables += [_Comparison(one, other, here, there, variable).run(pairs) for variable in common]
     return Difference(
-        a=str(a),
-        b=str(b),
+        a=one.url,
+        b=other.url,
         only_layers=_only([n for n in wanted if n in one.layers], [n for n in wanted if n in other.layers]),
         n_chips=len(pairs),
         only_chips=_only(rows_a, rows_b),

@@ -87,10 +87,12 @@ def verify(
 
 def _manifest(root: Readable, report: Report) -> dict[str, Any] | None:
     try:
-        manifest: dict[str, Any] = json.loads(root.get(MANIFEST))
+        raw = root.get(MANIFEST)
     except FileNotFoundError:
         report.add(MANIFEST, "missing: no finished dataset lies here (run `build`)")
         return None
+    try:
+        manifest: dict[str, Any] = json.loads(raw)
     except ValueError as error:
         report.add(MANIFEST, f"not valid JSON: {error}")
         return None

@@ -83,7 +83,7 @@ class Target(Protocol):
 
         Raises:
             CredentialsError: there is none.
-            PublishError: nobody answers.
+            PublishError: nobody answers, or the place is not as it is asked for.
         """
         ...
 

@@ -71,8 +71,11 @@ class HubLogin:
                 raise StoreError(text, where=self.name, hint="try again later") from None
             hint = "copy it again, or make a new one at https://huggingface.co/settings/tokens"
             raise CredentialsError("the Hub does not accept this token", where=self.name, hint=hint) from None
-        except no_answer:
+        except (no_answer, ConnectionError):
             raise StoreError("the Hub does not answer", where=self.name, hint="check the network") from None
+        except OSError as error:
+            text = f"the token cannot be written: {error.strerror or error}"
+            raise StoreError(text, where=str(self.path), hint="HF_TOKEN_PATH or HF_HOME names another place") from None
         access = (who.get("auth") or {}).get("accessToken") or {}
         role = ROLES.get(access.get("role", ""), "")
         notes = [f"logged in as {who['name']}" + (f": {role}" if role else "")]

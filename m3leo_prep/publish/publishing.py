@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, nullcontext
@@ -27,8 +28,10 @@ from m3leo_prep.store.lock import BuildLock
 from m3leo_prep.store.shard import ZARR
 from m3leo_prep.store.tables import read_shards
 
-OWN_PLACES = (f"{ZARR}/", "provenance/", "stats/", "previews/")
-"""Folders in which everything is the dataset's: what it no longer has goes."""
+OWN = re.compile(
+    rf"{ZARR}/.+|provenance/[^/]+/part-\d+\.parquet|stats/[^/]+\.json|previews/(part-\d+\.parquet|map\.png)"
+)
+"""Names that only a dataset gives: those that it no longer has go, and nothing else."""
 ROOT_METADATA = f"{ZARR}/zarr.json"
 
 
@@ -75,6 +78,9 @@ def publish(
     there; where something that is there changes, the old manifest goes before. What is there with the same bytes is
     not sent again.
 
+    Every byte is checked before, and no chip derived again from its source: ``build`` did that, ``verify`` does it, and
+    whoever sends on after a cut need not ask the providers once more.
+
     Args:
         dataset: its folder.
         target: where to; see ``open_target``.
@@ -103,6 +109,8 @@ def publish(
     with nullcontext() if dry_run else _alone(folder):
         warnings = _logged_in(place, only_warn=dry_run)
         _check_same(place, folder)
+        if not dry_run and folder.state.is_dir():
+            folder.blobs.clean()  # what a publish left half-written that was killed
         manifest = _checked(folder, allow_holes=allow_holes, quick=dry_run, say=say)
         if dry_run:
             stated = manifest.get("licence") or {}
@@ -123,7 +131,7 @@ def publish(
         hides = _changes_what_is_read(missing, place)
         if hides and files[-1] not in missing:
             missing.append(files[-1])
-        stale = sorted(name for name in place.listed() - names if name.startswith(OWN_PLACES))
+        stale = sorted(name for name in place.listed() - names if OWN.fullmatch(name))
         steps = list(_steps(missing, place))
         n_bytes = sum(file.size for file in missing)
         if not dry_run:
@@ -168,7 +176,7 @@ def _checked(folder: DatasetFolder, *, allow_holes: bool, quick: bool, say: Call
     """Return the manifest of a dataset that is whole and what it says."""
     _check_whole(folder)
     say("checking a sample" if quick else "checking every byte")
-    report = verify(folder.path, quick=quick)
+    report = verify(folder.path, quick=quick, sample=0)
     report.raise_if_bad()
     manifest = folder.manifest
     assert manifest is not None, "verify finds where there is none"
@@ -243,7 +251,7 @@ def _check_same(place: Target, folder: DatasetFolder) -> None:
 def _check_alone(place: Target, names: AbstractSet[str]) -> None:
     """Raise PublishError if something that is no dataset lies where no history would bring it back."""
     there = place.listed()
-    foreign = sorted(name for name in there - names if not name.startswith(OWN_PLACES))
+    foreign = sorted(name for name in there - names if not OWN.fullmatch(name))
     if foreign and MANIFEST not in there and not place.step.is_atomic:
         raise PublishError(
             f"something else lies there, such as {foreign[0]}", where=place.url, hint="give a new or an empty place"

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from m3leo_prep.core.errors import StoreError
+from m3leo_prep.blobs.cached import Cached
+from m3leo_prep.core.errors import StoreError, VerifyError
 from m3leo_prep.ports.blobs import Readable
 from m3leo_prep.reader.files import AGAIN
 from m3leo_prep.store.codec import ChunkCodec
@@ -55,8 +56,15 @@ class Companion:
     def _part(self, place: int) -> NDArray[Any]:
         name = "/".join([self.folder, "c", str(place), *("0" for _ in self.chunk[1:])])
         where = f"{self.root.url}/{name}"
+        codec = ChunkCodec(self.dtype)
         try:
-            return ChunkCodec(self.dtype).decode(self.root.get(name), self.chunk, where=where)
+            try:
+                return codec.decode(self.root.get(name), self.chunk, where=where)
+            except VerifyError:
+                if not isinstance(self.root, Cached):
+                    raise
+                self.root.forget(name)  # it may have been damaged on its way here
+                return codec.decode(self.root.get(name), self.chunk, where=where)
         except FileNotFoundError as error:
             raise StoreError("this part of an array is not here", where=where, hint=AGAIN) from error
 
@@ -69,11 +77,13 @@ def open_companion(root: Readable, layer: str, name: str) -> Companion:
     """
     folder = f"{ZARR}/{layer}/{name}"
     try:
-        about = json.loads(root.get(f"{folder}/zarr.json"))
-        chunk = tuple(about["chunk_grid"]["configuration"]["chunk_shape"])
-        return Companion(root, folder, tuple(about["shape"]), chunk, about["data_type"], about["fill_value"])
+        raw = root.get(f"{folder}/zarr.json")
     except FileNotFoundError as error:
         raise StoreError("this array is not here", where=f"{root.url}/{folder}", hint=AGAIN) from error
+    try:
+        about = json.loads(raw)
+        chunk = tuple(about["chunk_grid"]["configuration"]["chunk_shape"])
+        return Companion(root, folder, tuple(about["shape"]), chunk, about["data_type"], about["fill_value"])
     except (ValueError, KeyError, TypeError) as error:
         message = f"this array's description is damaged: {error}"
         raise StoreError(message, where=f"{root.url}/{folder}", hint=AGAIN) from error

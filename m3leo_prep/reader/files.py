@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from m3leo_prep.blobs.local import LocalBlobs
-from m3leo_prep.core.errors import StoreError
+from m3leo_prep.core.errors import PrepError, StoreError
 from m3leo_prep.ports.blobs import Readable
 
 WHOLE_BYTES = 2 * 2**20
@@ -34,7 +34,7 @@ def read_table(root: Readable, name: str, columns: Sequence[str] | None = None) 
             if unknown:
                 raise ValueError(f"it has no column {', '.join(sorted(unknown))}")  # noqa: TRY301  one message
             return file.read(columns)
-    except StoreError:
+    except PrepError:  # a StoreError is an OSError, a ConfigError a ValueError
         raise
     except (OSError, ValueError) as error:
         raise StoreError(f"this table cannot be read: {error}", where=where, hint=AGAIN) from error

@@ -109,12 +109,16 @@ def read_manifest(root: Readable) -> dict[str, Any]:
         StoreError: there is none, it is damaged, or of a newer major format version.
     """
     try:
-        manifest = json.loads(root.get(MANIFEST))
-        newer = is_newer(str(manifest["format_version"]))
-        manifest["layers"].items()
+        raw = root.get(MANIFEST)
     except FileNotFoundError as error:
         hint = "run `build`, or give the folder or address that holds manifest.json"
         raise StoreError("no finished dataset here", where=root.url, hint=hint) from error
+    try:
+        manifest = json.loads(raw)
+        newer = is_newer(str(manifest["format_version"]))
+        manifest["layers"].items()
+        if root.is_remote:
+            manifest["manifest_digest"].encode()  # under which its files are kept here
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(
             "this is not a manifest", where=f"{root.url}/{MANIFEST}", hint="run `build` again, or pull it again"

@@ -6,6 +6,8 @@ import builtins
 import multiprocessing
 import pickle
 import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -157,6 +159,34 @@ class TestPinning:
         assert open_hub(f"{ADDRESS}@v1/chips.zarr/c/").get("0/0", 0, 4) == LARGE[:4]
         assert open_hub(f"{ADDRESS}/chips.zarr").size("c/0/0") == len(LARGE)
 
+    def test_a_renamed_repository_is_followed(self, chips: HubStandIn, web: Any) -> None:
+        """The Hub sends the old name's requests to the new one's; an error page there is no file."""
+        folder = web.folder / "datasets/me/new/resolve/sha"
+        folder.mkdir(parents=True)
+        (folder / "a").write_bytes(SMALL)
+
+        class Renamed(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(307)
+                self.send_header("Location", web.url + self.path.replace("/old/", "/new/"))
+                self.end_headers()
+
+            def do_HEAD(self) -> None:
+                self.do_GET()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        with HTTPServer(("127.0.0.1", 0), Renamed) as server:
+            Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+            files = HubFiles(f"http://127.0.0.1:{server.server_port}", "me/old", "sha")
+            assert files.size("a") == len(SMALL)
+            assert files.get("a") == SMALL
+            assert files.size("nothing") is None
+            with pytest.raises(FileNotFoundError):
+                files.get("nothing")
+            server.shutdown()
+
     def test_asks_for_no_list_of_files(self, chips: HubStandIn) -> None:
         open_hub(ADDRESS)
         assert [r.route for r in chips.requests] == ["info"]
@@ -167,7 +197,8 @@ class TestWhatIsSaid:
     def test_url_and_repr_have_the_commit_and_no_token(self, chips: HubStandIn) -> None:
         root = open_root(ADDRESS)
         sha = chips.repos["me/chips"].branches["main"]
-        assert root.url == f"{ADDRESS}@{sha[:8]}"
+        assert root.url == f"{ADDRESS}@{sha}"
+        assert open_root(root.url) == root, "it can be opened again"
         assert root.is_remote
         root.get("chips.zarr/c/0/0")
         for text in (repr(root), repr(pickle.dumps(root)), root.url):
@@ -182,6 +213,12 @@ class TestWhatIsSaid:
         with pytest.raises(ConfigError, match="hf://datasets/OWNER/NAME"):
             open_hub(address)
         assert not hub.requests
+
+    @pytest.mark.parametrize("address", ["hf://datasets/a/b?token=word", "hf://me:word@datasets/a/b", "hf://a/b#word"])
+    def test_a_wrong_address_is_shown_without_secrets(self, address: str) -> None:
+        with pytest.raises(ConfigError) as caught:
+            open_hub(address)
+        assert "word" not in str(caught.value)
 
     def test_a_forgotten_word_is_proposed(self) -> None:
         with pytest.raises(ConfigError, match="did you mean hf://datasets/me/chips"):

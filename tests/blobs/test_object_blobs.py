@@ -6,6 +6,7 @@ import hashlib
 import multiprocessing
 import os
 import pickle
+import signal
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from m3leo_prep.core.errors import ConfigError, CredentialsError, StoreError
+from m3leo_prep.reader.dataset import Dataset
 from m3leo_prep.testing.blobs import BlobsContract
 from m3leo_prep.testing.proxy import Cut, FaultProxy
 from m3leo_prep.testing.web import Fault
@@ -177,8 +179,51 @@ def test_a_server_that_is_not_there(s3, monkeypatch, hurried):
 
 
 def test_an_address_without_a_bucket():
-    with pytest.raises(ConfigError, match="names no bucket"):
-        ObjectBlobs("s3:///folder")
+    for address in ("s3:///folder", "s3://me:word@/folder?word"):
+        with pytest.raises(ConfigError, match="names no bucket") as caught:
+            ObjectBlobs(address)
+        assert "word" not in str(caught.value)
+
+
+def test_a_wrong_setting_is_not_taken_for_a_wrong_manifest(s3, monkeypatch):
+    monkeypatch.delenv("AWS_ALLOW_HTTP")
+    with pytest.raises(ConfigError, match="AWS_ALLOW_HTTP"):
+        Dataset(s3)
+
+
+def test_a_bucket_that_is_not_there(s3):
+    with pytest.raises(StoreError, match="no such bucket"):
+        list(ObjectBlobs("s3://another").list())
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_call_that_is_broken_off_leaves_no_answer_to_the_next(s3, capfd):
+    """Ctrl-C while an answer is on its way: it must not be taken for that of the next question."""
+    blobs = ObjectBlobs(s3)
+    blobs.put("large", LARGE)
+    blobs.put("small", b"small")
+    answers, question = multiprocessing.get_context("fork").Pipe(duplex=False)
+
+    def child():
+        blobs.get("small")  # starts the helper
+        right, broken = 0, 0
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        for _ in range(3):
+            signal.setitimer(signal.ITIMER_REAL, 0.001)
+            try:
+                while True:  # until the signal comes, most likely while it waits
+                    blobs.get("large")
+            except KeyboardInterrupt:
+                broken += 1
+            right += blobs.get("small") == b"small"
+        question.send((right, broken, blobs.get("small")))
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    question.close()
+    assert answers.recv() == (3, 3, b"small")
+    process.join()
+    assert "Traceback" not in capfd.readouterr().err, "the helper keeps quiet about calls that were broken off"
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # what this test is about

@@ -213,6 +213,9 @@ def test_a_server_without_ranges(files, web):
         files.get("large", 10, 5)
     assert web.requests[-1].status == 200
     assert "small" not in str(caught.value)
+    web.faults.extend([Fault(ignore_range=True)] * 2)
+    half = len(LARGE) // 2  # as `pull` asks
+    assert files.get("large", 0, half) + files.get("large", half) == LARGE
 
 
 def test_a_server_without_ranges_that_cuts(files, web):
@@ -276,8 +279,15 @@ def test_user_and_password_are_sent_and_never_shown(files, web):
 
 
 def test_an_address_without_a_server():
-    with pytest.raises(ConfigError, match="names no server"):
-        WebFiles("https:///folder")
+    for address in (
+        "https:///folder",
+        "http://me:word@:80/x",
+        "http://me:word@[half/x",
+        "http://me:word@x:99999/x?word",
+    ):
+        with pytest.raises(ConfigError, match="names no server") as caught:
+            WebFiles(address)
+        assert "word" not in str(caught.value)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # what this test is about

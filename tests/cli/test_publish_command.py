@@ -21,6 +21,7 @@ from m3leo_prep.pipeline.plan import make_plan
 from m3leo_prep.publish.targets import patience
 from m3leo_prep.runners.threads import Threads
 from m3leo_prep.testing.hub import HubStandIn, broken
+from m3leo_prep.testing.web import RangeServer
 
 RECIPE = """
 name: mini
@@ -106,6 +107,9 @@ def test_up_to_the_hub_and_down_again(run: Run, hub: HubStandIn) -> None:
     checked = run("verify", "part")
     assert checked.code == 0
     assert "were not pulled from hf://datasets/me/mini" in checked.out
+    assert run("split", "mini", "--policy", "random", "--name", "again").code == 0
+    got = run("pull", "./mini", "again", "--split", "test", "--policy", "again", "--layers", "landcover")
+    assert 'layers=["landcover"], split="test", split_column="split_again")' in got.out, got.err
     whole = json.loads(run("pull", "hf://datasets/me/mini", "part", "--json").out)
     assert whole["shards"] == whole["all_shards"]
     assert whole["layers"] == ["position", "landcover"]
@@ -130,6 +134,8 @@ def test_exit_codes_and_ways_out(run: Run, hub: HubStandIn, monkeypatch: pytest.
         (["publish", "mini", "me/mini", "--license", "nonsense"], 2, "nonsense"),
         (["pull", "me/never", "x"], 5, "me/never"),
         (["pull", "./mini", "x", "--split", "tset"], 2, "did you mean 'test'"),
+        (["pull", "./mini", "x", "--policy", "again"], 2, "with --split"),
+        (["pull", "./mini", "x", "--policy", "again", "--split", "test"], 2, "no split column 'split_again'"),
         (["pull", "./mini", "x", "--layers", "landcovr"], 2, "did you mean 'landcover'"),
     ]
     for args, code, words in wrong:
@@ -148,3 +154,40 @@ def test_exit_codes_and_ways_out(run: Run, hub: HubStandIn, monkeypatch: pytest.
     monkeypatch.setenv("HF_TOKEN", hub.token)
     assert run("publish", "mini", "me/mini").code == 6
     assert not hub.repos
+
+
+def test_every_command_takes_an_address_or_says_how_to_get_a_folder(run: Run, tmp_path: Path) -> None:
+    """A signed address with user and password; neither is ever shown, nor in a file that is written."""
+    with RangeServer(tmp_path, signed=True) as server:
+        place, _, signature = server.url.partition("?")
+        plain, query = f"{place}/mini", f"?{signature}"
+        secret = signature.partition("=")[2]
+        address = plain.replace("://", "://me:passw@") + "/" + query
+        works = (
+            ["show", address, "0"],
+            ["diff", address, "mini"],
+            ["diff", address, "mini", "--json"],
+            ["explain", address, "0", "position"],
+            ["report", address],
+            ["export", address, "--chips", "0", "--format", "png", "--out", "exported"],
+            ["verify", address],
+            ["pull", address, "pulled"],
+        )
+        refused = (["stats"], ["split"], ["status"], ["finalize"], ["publish", "./there"])
+        for args in works:
+            done = run(*args)
+            assert done.code == 0, (args[0], done.err)
+            assert secret not in done.out + done.err
+            assert "passw" not in done.out + done.err
+        for command, *rest in refused:
+            done = run(command, address, *rest)
+            assert done.code == 2, command
+            assert f"m3leo-prep pull {plain} FOLDER" in done.err
+            assert secret not in done.err
+            assert "passw" not in done.err
+        written = [path for path in tmp_path.rglob("*") if path.is_file()]
+        assert not [path for path in written if secret.encode() in path.read_bytes() or b"passw" in path.read_bytes()]
+        assert "mini: the folder holds" in run("pull", address).err, "the folder is called like the dataset"
+        done = run("pull", "./pulled", address)
+        assert done.code == 2
+        assert "a folder of this machine" in done.err

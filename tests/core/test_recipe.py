@@ -196,6 +196,14 @@ def test_a_layers_codec_is_its_own_or_that_of_the_storage() -> None:
     assert _again(recipe) == recipe
 
 
+def test_units_have_a_licence_and_without_one_a_recipe_reads_as_before() -> None:
+    plain = parse_recipe(f"{SMALL}admin: {{path: a.gpkg, id: code}}\n")
+    assert plain.resolved()["admin"] == {"path": "a.gpkg", "id": "code", "name": "unit"}
+    told = parse_recipe(f"{SMALL}admin: {{path: a.gpkg, id: code, licence: CC-BY-4.0, citation: We (2020)}}\n")
+    assert told.resolved()["admin"] == plain.resolved()["admin"] | {"licence": "CC-BY-4.0", "citation": "We (2020)"}
+    assert _again(told) == told
+
+
 @pytest.mark.parametrize("text", [SMALL, f"{SMALL}storage: {{codec: zstd}}\n"])
 def test_a_recipe_without_codecs_reads_as_before_there_were_any(text: str) -> None:
     resolved = parse_recipe(text).resolved()

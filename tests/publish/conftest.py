@@ -35,7 +35,7 @@ layers:
   s2: {source: synthetic, product: s2, slots: {periods: [[2020-06-01, 2020-06-02]]}}
   landcover: {role: label, source: synthetic, product: landcover}
 splits: {policy: random}
-admin: {path: units.geojson, id: code, name: commune}
+admin: {path: units.geojson, id: code, name: commune, licence: CC-BY-4.0, citation: A map of nowhere}
 """
 SMALL = (9.300, 57.100, 9.312, 57.104)
 LARGE = (9.300, 57.100, 9.324, 57.108)
@@ -71,6 +71,14 @@ def rich_described(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "units.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
     made = build_at(folder / "rich", RICH, LARGE)
     describe(made, target=TARGET, licence="cc-by-4.0")
+    return made
+
+
+@pytest.fixture(scope="session")
+def plain_described(plain_built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the plain dataset, described for ``me/plain``; whoever changes it copies it first."""
+    made = Path(shutil.copytree(plain_built, tmp_path_factory.mktemp("described") / "plain"))
+    describe(made, target="hf://datasets/me/plain")
     return made
 
 

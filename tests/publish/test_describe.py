@@ -16,6 +16,7 @@ from m3leo_prep.maps.colours import SPLITS
 from m3leo_prep.pipeline.manifest import rewrite
 from m3leo_prep.pipeline.verify import verify
 from m3leo_prep.publish.description.describe import core_of, describe, public_address
+from m3leo_prep.publish.description.licences import decide
 from m3leo_prep.publish.description.map import draw_map
 from m3leo_prep.reader.dataset import Dataset
 from tests.publish.conftest import LARGE, PLAIN, SMALL, TARGET, build_at
@@ -31,6 +32,9 @@ def test_a_described_dataset_verifies_and_is_told_in_its_manifest(rich_described
     assert {"README.md", "croissant.json", "previews/map.png", "previews/part-00000.parquet"} <= set(manifest["files"])
     assert manifest["licence"]["id"] == "cc-by-4.0"
     assert manifest["card"]["target"] == TARGET
+    units = [one for one in manifest["licence"]["inputs"] if one["what"].startswith("administrative units")]
+    assert [(one["says"], one["citation"]) for one in units] == [("CC-BY-4.0", "A map of nowhere")]
+    assert decide(manifest).hub_id == "cc-by-4.0"  # also if nobody states it
     report = verify(rich_described, sample=1)
     assert report.problems == []
 

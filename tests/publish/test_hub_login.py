@@ -50,6 +50,10 @@ def test_what_is_refused_is_not_stored_or_shown(
     for token in ("", "api_org_x"):
         with pytest.raises(ConfigError, match="no access token"):
             login.store({"token": token})
+    login.path.mkdir(parents=True)  # nothing can be written there
+    with pytest.raises(StoreError, match="cannot be written"):
+        login.store({"token": hub.token})
+    login.path.rmdir()
     hub.faults(broken(503), "whoami")
     with pytest.raises(StoreError, match="503"):
         login.store({"token": hub.token})

@@ -105,7 +105,31 @@ def test_notices_carry_the_wording_that_producers_ask_for() -> None:
     worldcover = decide(manifest(BY, BY, citation="Zanaga et al. (2022): ESA WorldCover 10 m 2021 v200"))
     assert len(worldcover.notices) == 2  # once, not once a layer
     assert "Zanaga et al. (2022)" in worldcover.notices[0]
-    assert worldcover.notices[1].startswith("© ESA WorldCover project")
+    assert worldcover.notices[1] == (
+        "© ESA WorldCover project 2021 / Contains modified Copernicus Sentinel data (2021) processed by ESA WorldCover "
+        "consortium"
+    )
+
+
+def test_credits_are_found_by_the_citations_that_this_package_writes() -> None:
+    years = [{"label": "a", "start": "2020-01-01T00:00:00+00:00", "end": "2022-01-01T00:00:00+00:00"}]
+
+    def credit(name: str) -> str:
+        return decide(manifest(BY, citation=product(name).citation, slots=years)).notices[-1]
+
+    assert credit("dynamic-world").endswith("Contains modified Copernicus Sentinel data 2020-2021.")
+    assert credit("worldcover-v100").startswith("© ESA WorldCover project 2020 /")
+    for name in product_names():
+        if "GHS-" in product(name).citation:
+            assert "International Journal of Digital Earth" in credit(name)
+
+
+def test_every_wording_says_where_it_was_read_or_that_it_is_ours() -> None:
+    table = yaml.safe_load((shipped("aoi").parent / "m3leo_prep/publish/description/licences.yaml").read_text("utf-8"))
+    ours = ("Creative Commons", "Open Data Commons", "Etalab")
+    rows = [row for row in table["inputs"] if row.get("notice") and not row["name"].startswith(ours)]
+    assert [row["name"] for row in rows if not row.get("verified")] == []
+    assert all(row["verified"] for row in table["credits"])
 
 
 def test_area_and_units_count_where_they_have_a_licence_to_keep() -> None:

@@ -17,6 +17,7 @@ from m3leo_prep.blobs.local import LocalBlobs
 from m3leo_prep.publish.description import previews
 from m3leo_prep.publish.description.previews import PIXELS, as_image, chosen_rows, write_previews
 from m3leo_prep.reader.dataset import Dataset
+from m3leo_prep.reader.picture.looks import looks
 
 
 def pixels(cell: dict[str, bytes | str]) -> np.ndarray:
@@ -56,6 +57,15 @@ def test_missing_ground_is_hatched_and_never_black(rich_described: Path) -> None
         shown = pixels(cell).astype(int)
         assert 220 < shown.mean() < 240
         assert shown.min() > 150
+
+
+@pytest.mark.parametrize(("percent", "shown"), [([90, 90, 80, 80], "asc"), ([10, 90, 80, 80], "desc")])
+def test_the_orbit_that_shows_more_is_drawn(rich_described: Path, percent: list[int], shown: str) -> None:
+    array = Dataset(rich_described).layer("s1").array()
+    look = previews._best(looks(array, layer="s1"), np.array(percent, np.uint8))
+    assert (look.form, {array.bands[band] for band in look.bands}) == ("composite", {f"vv_{shown}", f"vh_{shown}"})
+    unbuilt = previews._best(looks(array, layer="s1"), np.array([255, 255, 1, 1], np.uint8))
+    assert {array.bands[band] for band in unbuilt.bands} == {"vv_desc", "vh_desc"}
 
 
 def test_only_what_is_missing_is_hatched() -> None:

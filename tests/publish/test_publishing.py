@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import json
 import shutil
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from m3leo_prep.core.errors import CredentialsError, PublishError, VerifyError
-from m3leo_prep.core.reasons import Reason
 from m3leo_prep.pipeline.manifest import rewrite
 from m3leo_prep.pipeline.state import DatasetFolder
 from m3leo_prep.ports.target import Limits, Outgoing
-from m3leo_prep.publish import publishing as publish_module
 from m3leo_prep.publish.holes import check_holes, holes_of
 from m3leo_prep.publish.limits import check_limits, hub_limits
 from m3leo_prep.publish.publishing import Published, publish
 from m3leo_prep.publish.targets import hub as hub_module
 from m3leo_prep.publish.targets import patience
+from m3leo_prep.publish.targets.location import open_target
+from m3leo_prep.reader.dataset import Dataset
 from m3leo_prep.store.tables import read_shards, write_shards
 from m3leo_prep.testing.hub import (
     HubStandIn,
@@ -37,6 +40,8 @@ from m3leo_prep.testing.hub import (
 )
 from m3leo_prep.testing.hub.repositories import Repository
 
+from .conftest import PLAIN, SMALL, build_at
+
 pytestmark = pytest.mark.usefixtures("waits")
 REPO = "me/plain"
 SMALL_STEP = hub_module.STEP.__class__(files=12, bytes=10**9, is_atomic=True)
@@ -50,20 +55,10 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return waited
 
 
-@pytest.fixture(scope="module")
-def described(plain_built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a dataset that is described already; whoever changes it copies it first."""
-    from m3leo_prep.publish.description.describe import describe
-
-    made = Path(shutil.copytree(plain_built, tmp_path_factory.mktemp("described") / "plain"))
-    describe(made, target=f"hf://datasets/{REPO}")
-    shutil.rmtree(made / ".m3leo")  # nothing need be derived again in each test
-    return made
-
-
 @pytest.fixture
-def dataset(described: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(described, tmp_path / "plain"))
+def dataset(plain_described: Path, tmp_path: Path) -> Path:
+    """Return a copy of a dataset that is described already, to change."""
+    return Path(shutil.copytree(plain_described, tmp_path / "plain"))
 
 
 @pytest.fixture
@@ -108,12 +103,20 @@ def check_once(hub: HubStandIn, dataset: Path) -> None:
     assert {key: n for key, n in hub.uploads.items() if n > times[key]} == {}
 
 
-def check_never_ahead(repo: Repository) -> None:
-    """No commit with a manifest lacks a file, or has another than the last one has."""
-    states = history(repo)
+def check_never_ahead(hub: HubStandIn) -> int:
+    """No commit has a manifest that speaks of files that are not there, or are not these; return how many have one."""
+    states = [state for state in history(hub.repos[REPO]) if "manifest.json" in state]
     for state in states:
-        if state.get("manifest.json") == states[-1]["manifest.json"]:
-            assert state.items() >= {k: v for k, v in states[-1].items() if k != ".gitattributes"}.items()
+
+        def read(name: str, state: dict[str, str] = state) -> bytes:
+            return hub.holdings.blobs.path(state[name]).read_bytes()
+
+        expected = dict(json.loads(read("manifest.json"))["files"])
+        shards = pq.read_table(io.BytesIO(read("shards.parquet"))).to_pylist()
+        expected |= {row["path"]: row["sha256"] for row in shards if row["bytes"]}
+        assert {name: hashlib.sha256(read(name)).hexdigest() for name in expected} == expected
+        assert not [row["path"] for row in shards if not row["bytes"] and row["path"] in state]
+    return len(states)
 
 
 def test_all_of_it_lands_and_the_manifest_comes_last(hub: HubStandIn, dataset: Path) -> None:
@@ -172,10 +175,9 @@ def test_a_run_that_ends_in_file_7_of_12_goes_on_from_there(hub: HubStandIn, dat
     check_once(hub, dataset)
     assert made.steps > 1
     assert len(hub.uploads) > len(arrived)
-    check_never_ahead(hub.repos[REPO])
+    assert check_never_ahead(hub) == 1
 
 
-@pytest.mark.usefixtures("twelve")
 @pytest.mark.parametrize(
     ("fault", "route"),
     [
@@ -197,10 +199,18 @@ def test_a_run_that_ends_in_file_7_of_12_goes_on_from_there(hub: HubStandIn, dat
         (reset(), "whoami"),
     ],
 )
-def test_what_passes_by_itself_is_tried_again(hub: HubStandIn, dataset: Path, fault: object, route: str) -> None:
+def test_what_passes_by_itself_is_tried_again(
+    hub: HubStandIn, plain_described: Path, fault: object, route: str
+) -> None:
+    paths = [(plain_described / name, name, digest) for name, digest in names_of(plain_described).items()]
+    files = [Outgoing(name, path, path.stat().st_size, digest) for path, name, digest in paths[:24]]
     hub.faults(fault, route)
-    publish(dataset, REPO)
-    assert published(hub) == names_of(dataset)
+    place = open_target(REPO)
+    place.check()
+    place.prepare()
+    for part in (files[:12], files[12:]):
+        place.send(place.missing(part), "some", lambda _: None)
+    assert published(hub) == {file.name: file.sha256 for file in files}
     states = history(hub.repos[REPO])
     assert all(one != other for one, other in pairwise(states)), "no commit was made twice"
     assert [request for request in hub.requests if request.fault]
@@ -290,22 +300,40 @@ def test_what_differs_there_is_put_right(hub: HubStandIn, dataset: Path) -> None
     publish(dataset, REPO)
     first = len(history(hub.repos[REPO]))
     api = owner(hub)
-    for name in ("LICENSE", "stats/old.json", "stats/position.json"):
+    own = ("LICENSE", "stats/notes.csv", "previews/cover.png")
+    for name in (*own, "stats/old.json", "stats/position.json"):
         api.upload_file(path_or_fileobj=b"x", path_in_repo=name, repo_id=REPO, repo_type="dataset")
     api.delete_file("recipe.yaml", REPO, repo_type="dataset")
     hub.forget_requests()
     made = publish(dataset, REPO)
-    assert published(hub) == names_of(dataset) | {"LICENSE": hashlib.sha256(b"x").hexdigest()}
+    assert published(hub) == names_of(dataset) | dict.fromkeys(own, hashlib.sha256(b"x").hexdigest())
     assert (made.sent, made.removed) == (3, 1)
     states = history(hub.repos[REPO])
-    assert ["manifest.json" in state for state in states[first + 3 :]] == [True, False, False, True, True]
+    assert ["manifest.json" in state for state in states[first + 5 :]] == [True, False, False, True, True]
     assert "stats/old.json" in states[-2]
+
+
+def test_a_dataset_that_has_grown_follows_and_the_old_one_is_still_read(hub: HubStandIn, dataset: Path) -> None:
+    publish(dataset, REPO)
+    old = Dataset(f"hf://datasets/{REPO}")
+    before = old.read(5, "landcover")[0].tobytes()
+    assert Dataset(dataset).read(5, "landcover")[0].tobytes() == before
+    build_at(dataset, f"{PLAIN.rstrip()}\n  relief: {{source: synthetic, product: relief, resolution: 40}}\n", SMALL)
+    assert publish(dataset, REPO).sent > 0
+    assert check_never_ahead(hub) == 2
+    assert published(hub) == names_of(dataset)
+    assert old.read(5, "landcover")[0].tobytes() == before
+    new = Dataset(f"hf://datasets/{REPO}")
+    assert new.read(5, "relief")[0].tobytes() == Dataset(dataset).read(5, "relief")[0].tobytes()
+    assert "relief" not in old.layers
 
 
 def test_a_dry_run_writes_nothing_anywhere(hub: HubStandIn, plain: Path) -> None:
     before = names_of(plain)
+    tree = {path: path.stat().st_mtime_ns for path in (plain, *plain.rglob("*"))}
     made = publish(plain, REPO, dry_run=True)
     assert names_of(plain) == before
+    assert {path: path.stat().st_mtime_ns for path in (plain, *plain.rglob("*"))} == tree
     assert not hub.repos
     assert {request.method for request in hub.requests} <= {"GET", "HEAD"}
     assert made == Published(
@@ -360,23 +388,36 @@ def test_holes_that_may_fill_are_refused(tmp_path: Path) -> None:
     check_holes({"dem": {"OK": 9}, "s1": {"CORRUPT": 4}}, {}, tmp_path)
 
 
-def test_holes_of_a_dataset_are_counted(hub: HubStandIn, dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every reason of every layer is read, also of a dataset without the state of its build."""
-    real = publish_module.verify
-    seen: dict[str, dict[str, int]] = {}
+DOWN = """
+from dataclasses import dataclass
+from m3leo_prep.core.errors import TransientError
+from m3leo_prep.core.raster import Item, Kind, SourceInfo, Variable
+from shapely.geometry import box
 
-    def with_holes(*args: object, **more: object) -> object:
-        report = real(*args, **more)  # type: ignore[arg-type]  handed on
-        seen.update({name: dict(counts) for name, counts in report.reasons.items()})
-        report.reasons["landcover"][Reason.PROVIDER_ERROR.name] = 4
-        return report
 
-    monkeypatch.setattr(publish_module, "verify", with_holes)
-    with pytest.raises(PublishError, match="4 in landcover"):
-        publish(dataset, REPO)
-    assert {name: sum(counts.values()) for name, counts in seen.items()} == {"position": 2 * 12, "landcover": 12}
-    publish(dataset, REPO, allow_holes=True)
-    assert "manifest.json" in hub.repos[REPO].files
+@dataclass(frozen=True)
+class Down:
+    def describe(self):
+        return SourceInfo((Variable("v", Kind.CONTINUOUS, ("a",)),), version="1", pitch=10.0)
+
+    def find(self, area, slots):
+        yield Item("one", box(-180, -90, 180, 90))
+
+    def read(self, items, geobox, slot):
+        raise TransientError("the provider is down")
+"""
+
+
+def test_holes_of_a_dataset_are_refused(hub: HubStandIn, tmp_path: Path) -> None:
+    """A provider that was down has left some; the dataset itself is as it says."""
+    (tmp_path / "down.py").write_text(DOWN)
+    recipe = f'{PLAIN.rstrip()}\n  lost: {{source: "./down.py:Down"}}\n'
+    dataset = build_at(tmp_path / "plain", recipe, (9.3, 57.1, 9.303, 57.102))
+    with pytest.raises(PublishError, match=r"in lost \(PROVIDER_ERROR\)"):
+        publish(dataset, REPO, licence="cc-by-4.0")
+    assert not hub.repos
+    publish(dataset, REPO, licence="cc-by-4.0", allow_holes=True)
+    assert published(hub) == names_of(dataset)
 
 
 def test_limits() -> None:

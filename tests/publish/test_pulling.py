@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -153,6 +154,13 @@ def test_a_cut_pull_goes_on(made: Path, tmp_path: Path) -> None:
     assert done.kept == len(there)
     assert not set(source.root.names) & there - {"shards.parquet"}  # type: ignore[attr-defined]
     assert verify(here).ok
+    (here / "stats/.x.1f.part").write_bytes(b"killed")
+    with (here / pulling.LOCK).open("w") as other:  # another pull is at work
+        fcntl.flock(other, fcntl.LOCK_SH)
+        pull(made, here)
+        assert (here / "stats/.x.1f.part").exists()
+    pull(made, here)
+    assert not (here / "stats/.x.1f.part").exists()
     with pytest.raises(StoreError, match=r"can be read, not built on"):
         DatasetFolder(here).check_usable()
 
@@ -182,7 +190,7 @@ def test_damage_on_the_way_is_repeated_and_never_kept(made: Path, tmp_path: Path
     assert not (tmp_path / "other" / "manifest.json").exists()
 
 
-def test_a_dataset_that_changed_there_is_told_and_followed(made: Path, tmp_path: Path) -> None:
+def test_a_dataset_that_changed_there_is_told_and_followed(made: Path, rich_described: Path, tmp_path: Path) -> None:
     here = tmp_path / "here"
     pull(made, here, layers=["s1"])
     blobs = LocalBlobs(made)
@@ -193,13 +201,31 @@ def test_a_dataset_that_changed_there_is_told_and_followed(made: Path, tmp_path:
     shards = read_shards(blobs) | {shard: ShardFile(shard, (made / shard).stat().st_size, sha256(made / shard))}
     write_shards(blobs, shards.values())
     rewrite(blobs, json.loads(blobs.get("manifest.json")), ["stats/s1.json", "stats/s2.json", "shards.parquet"])
+
+    class Cut(LocalBlobs):
+        __slots__ = ()
+
+        def get(self, name: str, start: int = 0, length: int | None = None) -> bytes:
+            if "/landcover/" in name and name.endswith("/0/0/0/0"):
+                raise StoreError("the network is gone")
+            return super().get(name, start, length)
+
+    was = (here / shard).read_bytes()
+    with pytest.raises(StoreError, match="the network is gone"):
+        pull(Dataset(Cut(made)), here, layers=["landcover"])
+    assert (here / shard).read_bytes() != was
+    assert not (here / "manifest.json").exists(), "the old one does not speak of these shards"
+    shutil.copytree(here, tmp_path / "back")
+    pull(rich_described, tmp_path / "back")
+    assert (tmp_path / "back" / shard).read_bytes() == was, "and they are not taken for the old ones"
     done = pull(made, here, layers=["landcover"])
-    assert done.has_changed
     assert done.layers == ("s1", "landcover")
     assert (here / shard).read_bytes() == (made / shard).read_bytes()
     assert (here / "stats/s1.json").read_bytes() == b"{}"
     assert not (here / "stats/s2.json").exists()
     assert not pull(made, here, layers=["landcover"]).has_changed
+    assert pull(rich_described, here).has_changed
+    assert verify(here).ok
 
 
 def test_folders_that_hold_something_else(made: Path, plain: Path, tmp_path: Path) -> None:

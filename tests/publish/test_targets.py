@@ -108,6 +108,10 @@ def test_private_and_revision(hub: HubStandIn, outgoing: Callable[..., list[Outg
     open_target("me/open").prepare()
     with pytest.raises(PublishError, match="there already, and is public"):
         open_target("me/open", private=True).prepare()
+    with pytest.raises(PublishError, match="there already, and is public"):
+        open_target("me/open", private=True).check()
+    open_target("me/new", private=True).check()
+    assert "me/new" not in hub.repos
     assert not hub.repos["me/open"].private
 
 
@@ -141,6 +145,10 @@ def test_names_of_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         open_target("https://example.org/data")
     with pytest.raises(ConfigError, match="kind of address is not known"):
         open_target("nosuch://x")
+    for secret in ("hf://u:word@datasets/me", "https://u:word@x/y", "s3://u:word@x/y?sig=word", "nosuch://u:word@x"):
+        with pytest.raises(ConfigError) as caught:
+            open_target(secret, private=True)
+        assert "word" not in str(caught.value)
     for options in ({"private": True}, {"revision": "x"}):
         with pytest.raises(ConfigError, match="is for repositories of the Hub"):
             open_target("./x", **options)  # type: ignore[arg-type]  options of both kinds
@@ -180,6 +188,23 @@ def test_folders_that_are_no_place(plain: Path, tmp_path: Path) -> None:
     with pytest.raises(PublishError, match=r"something else lies there, such as thesis.tex"):
         publish(plain, f"{tmp_path}/full")
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["thesis.tex"]
+    (tmp_path / "full" / "thesis.tex").unlink()
+    (tmp_path / "full" / "stats").mkdir()
+    (tmp_path / "full" / "stats" / "mine.csv").write_text("")
+    with pytest.raises(PublishError, match=r"such as stats/mine.csv"):
+        publish(plain, f"{tmp_path}/full")
+    assert (tmp_path / "full" / "stats" / "mine.csv").exists()
+
+
+def test_what_a_killed_publish_left_half_written_goes(tmp_path: Path, outgoing: Callable[..., list[Outgoing]]) -> None:
+    (tmp_path / "target" / "a").mkdir(parents=True)
+    (tmp_path / "target" / "a" / ".b.json.1f.part").write_bytes(b"[")
+    place = open_target(f"{tmp_path}/target")
+    assert place.listed() == set()
+    place.send(outgoing(), "all", lambda _: None)
+    assert {p.relative_to(tmp_path / "target").as_posix() for p in tmp_path.rglob("target/**/*") if p.is_file()} == (
+        FILES.keys()
+    )
 
 
 def test_s3_with_a_wrong_key(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m3leo_prep.core.errors import StoreError, VerifyError
-from m3leo_prep.reader import compiled, convert, parallel, shards
 from m3leo_prep.reader.dataset import Dataset
+from m3leo_prep.reader.learning.batch import Job, fill
 from m3leo_prep.reader.manifest import StoredArray
-from m3leo_prep.reader.pixels.batch import Job, fill
+from m3leo_prep.reader.pixels import compiled, convert, parallel, shards
 from m3leo_prep.reader.selection import Pick, resolve
 from m3leo_prep.testing.layers import make_array, make_layer
 
@@ -44,8 +44,9 @@ def made_by_codec(tools, tmp_path_factory):
 
 @pytest.fixture(params=["numba", "numpy"])
 def kernel(request, monkeypatch):
-    """Read with and without numba installed."""
+    """Read with and without numba installed, from the first pixel on."""
     convert.fastest.cache_clear()
+    monkeypatch.setattr(convert, "COMPILED_AFTER", 0)
     if request.param == "numpy":
         monkeypatch.delitem(sys.modules, "m3leo_prep.reader.pixels.compiled")
         monkeypatch.setitem(sys.modules, "numba", None)
@@ -127,6 +128,27 @@ def test_any_bands_and_slots_in_any_order(made_by_codec, data):
         jobs += [job_of(part, row) for row in data.draw(st.lists(st.integers(0, len(dataset) - 1), min_size=1))]
     fill(dataset.reader, jobs, threads=data.draw(st.sampled_from([1, 4])))
     check(made, jobs)
+
+
+def test_numba_is_loaded_by_a_process_that_converts_much_and_gives_the_same_bits(made_by_codec, monkeypatch):
+    """NumPy up to so many pixels, numba's compiled form from there on."""
+    made, used = made_by_codec["zstd"], []
+    dataset = Dataset(made.path)
+    (pick,) = resolve(dataset, ["s1"], {}, {}).values()
+    jobs = [job_of(pick, row, statistics_of(1, np.random.default_rng(0))) for row in (0, 3, 3, 0)]
+    for module in (convert, compiled):
+        form = module.convert
+        monkeypatch.setattr(module, "convert", lambda *given, form=form: (used.append(form), form(*given)))
+    convert.fastest.cache_clear()
+    monkeypatch.setattr(convert, "_converted", 0)
+    monkeypatch.setattr(convert, "COMPILED_AFTER", 2 * jobs[0].values.size)
+    for job, form in zip(jobs, ["convert", "convert", "compiled", "compiled"], strict=True):
+        used.clear()
+        fill(dataset.reader, [job])
+        assert {one.__module__.rsplit(".", 1)[1] for one in used} == {form}
+    convert.fastest.cache_clear()
+    check(made, jobs)
+    assert jobs[0].values.tobytes() == jobs[3].values.tobytes()
 
 
 SCALES = [0.01, 0.0001, 0.004, 0.001, 0.00275, 1.0, 3.0, -0.01]
@@ -226,9 +248,9 @@ def test_damage_names_shard_and_chip(tools, tmp_path, monkeypatch, codec, thread
     (pick,) = resolve(dataset, ["s1"], {}, {}).values()
     with pytest.raises(VerifyError, match=r"c/1/0/0/0/0, chunk \(0, 0, 0, 0, 0\), chip c004: the chunk is damaged"):
         fill(dataset.reader, [job_of(pick, row) for row in range(10)], threads=threads)
-    for merged in (shards.MERGED_LOCAL, 0):  # the latter reads what is not compressed straight into its place
+    for merged in (shards.MERGED_LOCAL, 0):  # all chunks of a chip at once, or one by one
         monkeypatch.setattr(shards, "MERGED_LOCAL", merged)
-        with pytest.raises(VerifyError, match=r"chip c004: the chunk is damaged"):
+        with pytest.raises(VerifyError, match=r"chunk \(0, 0, 0, 0, 0\), chip c004: the chunk is damaged"):
             dataset.reader.read(pick.layer, pick.array, 4)
         np.testing.assert_array_equal(
             dataset.reader.read(pick.layer, pick.array, 5), made.codes["s1", "backscatter"][5]
@@ -259,9 +281,9 @@ def test_places_that_do_not_fit_are_refused(shared_made, wrong):
 
 def test_one_thread_in_workers_and_some_elsewhere(shared_made):
     root = Dataset(shared_made.path).root
-    assert 1 <= parallel.default_threads(root) <= parallel.DECODERS
+    assert 1 <= parallel.default_threads(root, 2**30) <= parallel.DECODERS
     with multiprocessing.get_context("fork").Pool(1) as pool:
-        assert pool.apply(parallel.default_threads, (root,)) == 1
+        assert pool.apply(parallel.default_threads, (root, 2**30)) == 1
 
 
 def sums(dataset, rows):
@@ -305,15 +327,14 @@ def test_forked_workers_read_while_threads_of_the_parent_do(shared_made):
 
 
 def test_a_spawned_process_reads(shared_made, tmp_path):
-    """Without numba, torch or GDAL being imported where NumPy is all there is."""
+    """Without numba, torch or GDAL being imported: a few chips are not worth it."""
     dataset = Dataset(shared_made.path)
     wanted = sums(dataset, range(10))
     (tmp_path / "opened.pickle").write_bytes(pickle.dumps(dataset))
     code = f"""
 import pickle, sys
 import numpy as np
-sys.modules["numba"] = None
-from m3leo_prep.reader.pixels.batch import Job, fill
+from m3leo_prep.reader.learning.batch import Job, fill
 from m3leo_prep.reader.selection import resolve
 dataset = pickle.load(open({str(tmp_path / "opened.pickle")!r}, "rb"))
 (pick,) = resolve(dataset, ["s1"], {{}}, {{}}).values()
@@ -321,7 +342,7 @@ shape = (len(pick.slots), len(pick.bands), pick.layer.size, pick.layer.size)
 jobs = [Job(pick, row, np.empty(shape, np.float32), np.empty(shape, bool)) for row in range(10)]
 fill(dataset.reader, jobs)
 print([(float(job.values.sum(dtype=np.float64)), int(job.valid.sum())) for job in jobs])
-print([name for name in ("torch", "rasterio", "pandas") if name in sys.modules])
+print([name for name in ("numba", "torch", "rasterio", "pandas") if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [str(wanted), "[]"]

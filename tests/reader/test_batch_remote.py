@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import signal
 import threading
 from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 
+from m3leo_prep.blobs.cached import Cached
 from m3leo_prep.core.errors import StoreError, VerifyError
 from m3leo_prep.core.raster import Kind
-from m3leo_prep.reader import held, parallel, shards
 from m3leo_prep.reader.dataset import Dataset
-from m3leo_prep.reader.pixels.batch import Job, fill
+from m3leo_prep.reader.learning.batch import Job, fill
+from m3leo_prep.reader.pixels import held, parallel, shards
 from m3leo_prep.reader.pixels.shards import ShardReader
 from m3leo_prep.reader.selection import Pick, resolve
 from m3leo_prep.testing.layers import make_array, make_layer
+from m3leo_prep.testing.web import Fault, RangeServer
 
 
 @dataclass
@@ -187,9 +191,13 @@ def test_a_shard_that_is_not_as_listed(far, change, message):
         read(dataset, 5)
 
 
-def test_an_answer_that_is_cut_is_an_error(far, monkeypatch):
+@pytest.mark.parametrize("is_cached", [False, True])
+def test_an_answer_that_is_cut_is_an_error(far, tmp_path, monkeypatch, is_cached):
+    """And it is not kept."""
     made, dataset, blobs = far
-    read(dataset, 3)
+    if is_cached:
+        dataset.reader = ShardReader(Cached(blobs, tmp_path / "cache", "key", 10**9))
+    read(dataset, 2)
     whole = blobs.get
     monkeypatch.setattr(blobs, "get", lambda *asked: whole(*asked)[:-1])
     with pytest.raises(StoreError, match=r"c/0/0/0/0/0: \d+ bytes came instead of \d+"):
@@ -227,3 +235,90 @@ def test_nothing_but_the_address_travels(far, monkeypatch):
     monkeypatch.setattr(held, "indexes", held.Bounded(0))
     np.testing.assert_array_equal(read(again, 1), made.codes["s2", "reflectance"][1])
     assert len(held.indexes) == 0, "an index larger than all that may be kept is read again"
+
+
+@pytest.fixture
+def served(tools, tmp_path, monkeypatch):
+    """Return (what was written, its server): read with a cache on disk."""
+    six = make_array("reflectance", Kind.REFLECTANCE, tuple("abcdef"), band_chunk=3)
+    made = tools.write(tmp_path / "made", [make_layer(six, name="s2", n_slots=4, shard_slots=4)], missing=0.0)
+    made.edit_manifest(lambda manifest: manifest.update(manifest_digest="blake2b:1"))
+    monkeypatch.setenv("M3LEO_PREP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("M3LEO_PREP_CACHE_GB", raising=False)
+    with RangeServer(made.path) as server:
+        yield made, server
+
+
+def asked(server):
+    return [request for request in server.requests if "/c/0/" in request.path]
+
+
+@pytest.mark.parametrize("cache_gb", ["1", "0"])
+@pytest.mark.parametrize(("skipped", "what"), [(0, "index"), (1, "chunk")])
+def test_a_byte_that_changes_on_the_way_heals(served, monkeypatch, cache_gb, skipped, what):
+    """It is asked for once more, and what was kept of it on disk is what came then."""
+    monkeypatch.setenv("M3LEO_PREP_CACHE_GB", cache_gb)
+    made, server = served
+    shard = "chips.zarr/s2/reflectance/c/0/*"
+    server.faults += [Fault(path=shard)] * skipped + [Fault(path=shard, flip=40)]
+    written = made.codes["s2", "reflectance"][1]
+    np.testing.assert_array_equal(read(Dataset(server.url), 1), written)
+    assert not server.faults, f"the {what} was damaged"
+    assert len(asked(server)) == 3
+    server.requests.clear()
+    np.testing.assert_array_equal(read(Dataset(server.url), 1), written)
+    assert len(asked(server)) == (0 if cache_gb == "1" else 2)
+
+
+def test_damage_at_the_source_is_told_until_it_is_repaired(served):
+    """Nor is that kept: the address of the same dataset gives the right bytes later."""
+    made, server = served
+    path = made.shard("s2", "reflectance", 0, 0)
+    good = path.read_bytes()
+    path.write_bytes(bytes([good[0] ^ 1]) + good[1:])
+    for _ in range(2):
+        with pytest.raises(VerifyError, match=r"c/0/0/0/0/0, chunk \(0, 0, 0, 0, 0\), chip c000: .*damaged"):
+            read(Dataset(server.url), 0)
+    path.write_bytes(good)
+    np.testing.assert_array_equal(read(Dataset(server.url), 0), made.codes["s2", "reflectance"][0])
+
+
+def test_a_chip_costs_no_thread_and_a_batch_of_local_files_some(far, monkeypatch):
+    """To hand a chunk to another thread costs as much as to decode it."""
+    made, _, _ = far
+    dataset = Dataset(made.path)
+    handed = []
+    monkeypatch.setattr(shards, "each", lambda work, items, threads: (handed.append(threads), [*map(work, items)])[1])
+    monkeypatch.setattr(parallel.os, "sched_getaffinity", lambda _: range(8), raising=False)
+    jobs = jobs_of(pick_of(dataset), range(10))
+    fill(dataset.reader, jobs[:1])
+    assert set(handed) == {1}
+    handed.clear()
+    monkeypatch.setattr(parallel, "WORTH_A_THREAD", sum(job.values.size for job in jobs))
+    fill(dataset.reader, jobs)
+    assert set(handed) == {2}, "int16: two bytes a pixel"
+    check(made, jobs)
+
+
+def test_a_fork_while_the_list_of_shards_is_on_its_way(far):
+    """A thread of the parent waits for it, and takes no lock into the child, which reads for itself."""
+    made, dataset, blobs = far
+    waiting, go_on, whole = threading.Event(), threading.Event(), blobs.get
+
+    def slow(name, *part):
+        if name == "shards.parquet" and threading.current_thread() is other:
+            waiting.set()
+            go_on.wait(30)
+        return whole(name, *part)
+
+    blobs.get = slow
+    other = threading.Thread(target=read, args=(dataset, 1))
+    other.start()
+    assert waiting.wait(30)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        os._exit(0 if np.array_equal(read(dataset, 2), made.codes["s2", "reflectance"][2]) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    go_on.set()
+    other.join(30)

@@ -20,6 +20,13 @@ from torch.utils.data import DataLoader, default_collate  # noqa: E402  torch ma
 import m3leo_prep as mp  # noqa: E402  see above
 from m3leo_prep.reader.learning.chips import ChipDataset  # noqa: E402  it imports torch
 from m3leo_prep.reader.learning.collate import collate  # noqa: E402  it imports torch
+from m3leo_prep.transforms import (  # noqa: E402  they need torch
+    ChannelMask,
+    ChipTarget,
+    ModalityDropout,
+    RandomCrop,
+    SelectChannels,
+)
 
 LAYERS = {"layers": ["s1", "dem"], "labels": ["cover"]}
 TENSORS = ("s1", "s1_mask", "dem", "dem_mask", "cover", "cover_mask")
@@ -132,7 +139,7 @@ def test_a_layer_that_a_dataset_lacks_is_filled_and_masked(pair):
     assert len(chips) == 5
     assert "s1, dem, cover" in repr(chips)
     lacking, whole = chips.__getitems__([3, 1])
-    assert not {"dem", "dem_mask", "cover", "cover_mask"} & set(lacking)
+    assert lacking.keys() == whole.keys()
     assert (lacking["dem_present"], whole["dem_present"]) == (False, True)
     assert "s1_present" not in whole
     batch = collate([lacking, whole])
@@ -145,9 +152,55 @@ def test_a_layer_that_a_dataset_lacks_is_filled_and_masked(pair):
     assert torch.equal(batch["dem_mask"][1], whole["dem_mask"])
     alone = ChipDataset(pair[0], **LAYERS, bands=bands, normalize=scale)[1]
     assert torch.equal(batch["dem"][1], alone["dem"])
-    none = collate(chips.__getitems__([3, 4]))
+    # Of a batch that none has it of as well: its keys and shapes are those of any batch.
+    none, some = collate(chips.__getitems__([3, 4])), collate(chips.__getitems__([0, 1]))
     assert none["dem_present"].tolist() == [False, False]
-    assert "dem" not in none
+    same({key: torch.zeros_like(none[key]) for key in TENSORS}, {key: torch.zeros_like(some[key]) for key in TENSORS})
+    assert torch.equal(none["cover"], torch.full_like(some["cover"], 255))
+    for key in ("dem", "dem_mask", "cover_mask"):
+        assert not none[key].any()
+
+
+def test_transforms_and_views_take_samples_of_a_dataset_that_lacks_a_layer(pair):
+    chosen = [
+        SelectChannels({"dem": ["slope"]}),
+        ChipTarget("cover", "proportions", {"one": 1, "two": 2}),
+        RandomCrop(4),
+    ]
+    for transform in (*chosen, ChannelMask({"dem": ["h"]}), ModalityDropout(0.5)):
+        chips = ChipDataset(pair, **LAYERS, allow_missing_layers=True, transform=transform)
+        batch = collate(chips.__getitems__(range(5)))
+        assert batch["dem_present"][3:].tolist() == [False, False]
+        assert not batch["dem_mask"][3:].any()
+    chips = ChipDataset(pair, layers=["s1", "dem"], slots={"s1": [0]}, allow_missing_layers=True)
+    image, plain = collate(chips.as_torchgeo().__getitems__([0, 4])), collate(chips.__getitems__([0, 4]))
+    assert torch.equal(image["image"], torch.cat([plain["s1"][:, 0], plain["dem"]], dim=1))
+    assert torch.equal(image["image_mask"], torch.cat([plain["s1_mask"][:, 0], plain["dem_mask"]], dim=1))
+    assert image["dem_present"].tolist() == [True, False]
+
+
+def test_what_is_beside_a_layer_that_a_dataset_lacks_is_unknown(pair):
+    asked = {"allow_missing_layers": True, "layers": ["s1", "dem"]}
+    for name in ("dem.height_valid", "height_valid"):
+        chips = ChipDataset(pair, **asked, meta=[name])
+        batch = collate(chips.__getitems__([4, 0]))
+        assert batch["dem_height_valid_mask"].tolist() == [[False, False], [True, True]]
+        assert batch["dem_height_valid"][0].tolist() == [0, 0]
+        assert batch["dem_height_valid"].equal(collate(chips.__getitems__([4, 4, 0]))["dem_height_valid"][1:])
+    for name in ("dem.heigth_valid", "heigth_valid", "den.height_valid"):
+        for roots in (pair, pair[::-1]):
+            with pytest.raises(ConfigError, match=r"there is no 'hei\w+_valid' beside"):
+                ChipDataset(roots, **asked, meta=[name])
+
+
+def test_rows_of_a_table_that_a_transform_keeps_are_copied(shared_made):
+    """They follow each other in memory as samples do, but the batch must not be the table."""
+    table = torch.arange(30.0).reshape(10, 3)
+    chips = ChipDataset(shared_made.path, layers=["s1"], transform=lambda sample: sample | {"e": table[sample["row"]]})
+    for rows in (range(10), [4, 5], [3]):
+        batch = collate(chips.__getitems__(list(rows)))
+        batch["e"].zero_()
+    assert torch.equal(table, torch.arange(30.0).reshape(10, 3))
 
 
 def test_layers_missing_everywhere_and_slips_are_still_refused(pair):

@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 import zarr
 
+from m3leo_prep.blobs.cached import cached
 from m3leo_prep.blobs.local import LocalBlobs
+from m3leo_prep.blobs.web import WebFiles
 from m3leo_prep.core.errors import StoreError, VerifyError
 from m3leo_prep.reader.companions import open_companion
+from m3leo_prep.reader.dataset import Dataset
 from m3leo_prep.reader.zarr_store import ReadableStore
+from m3leo_prep.testing.web import Fault
 
 
 @pytest.mark.parametrize("name", ["backscatter_valid", "backscatter_reason", "epsg", "x0"])
@@ -50,3 +54,23 @@ def test_zarr_reads_a_dataset_through_its_blobs(shared_made):
     plain = zarr.open_group(path, mode="r")
     assert np.array_equal(ours["s1/backscatter"][1:3], plain["s1/backscatter"][1:3])
     assert ours.attrs == plain.attrs
+
+
+def test_damage_on_the_way_is_not_kept(made, web, tmp_path, monkeypatch):
+    monkeypatch.setenv("M3LEO_PREP_CACHE", str(tmp_path / "cache"))
+    shutil.rmtree(web.folder)
+    web.folder.symlink_to(made.path)
+    root = cached(WebFiles(web.url), "digest")
+    web.faults.append(Fault(path="*backscatter_valid/c/*", flip=25))
+    wanted = open_companion(LocalBlobs(made.path), "s1", "backscatter_valid").all()
+    assert np.array_equal(open_companion(root, "s1", "backscatter_valid").all(), wanted)
+    asked = len(web.requests)
+    assert np.array_equal(open_companion(root, "s1", "backscatter_valid").all(), wanted)
+    assert len(web.requests) == asked
+
+
+def test_a_remote_manifest_without_a_digest_is_none(made, web):
+    made.edit_manifest(lambda manifest: manifest.pop("manifest_digest", None))
+    shutil.copy(made.path / "manifest.json", web.folder)
+    with pytest.raises(StoreError, match="this is not a manifest"):
+        Dataset(web.url)

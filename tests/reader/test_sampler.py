@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import pickle
 
 import numpy as np
@@ -181,17 +182,33 @@ def test_a_state_goes_on_with_another_number_of_ranks(of_size):
 
 def test_a_state_of_another_order_is_refused(of_size):
     state = ChipSampler(of_size(96)).state_dict()
-    for other in (ChipSampler(of_size(95)), ChipSampler(of_size(96), seed=1), ChipSampler(of_size(96), window=2)):
+    others = [ChipSampler(of_size(95))]
+    changes = ({"seed": 1}, {"window": 2}, {"shuffle": False}, {"weights": np.arange(96)}, {"weights": np.ones(96)})
+    for other in (*others, *(ChipSampler(of_size(96), **change) for change in changes)):
         with pytest.raises(ConfigError, match="order with"):
             other.load_state_dict(state)
+        with pytest.raises(ConfigError, match="order with"):
+            ChipSampler(of_size(96)).load_state_dict(other.state_dict())
+    ChipSampler(of_size(96), even="drop").load_state_dict(json.loads(json.dumps(state)))
+
+
+def test_a_state_of_as_many_other_chips_is_refused(shared_made):
+    one, other = (
+        ChipDataset(shared_made.path, layers=["s1"], ids=shared_made.ids[part]) for part in (slice(5), slice(5, 10))
+    )
+    with pytest.raises(ConfigError, match="other chips"):
+        ChipSampler(other).load_state_dict(ChipSampler(one).state_dict())
+    both = ChipDataset([shared_made.path] * 2, layers=["s1"], ids=shared_made.ids[:5])
+    ChipSampler(both).load_state_dict(ChipSampler(both).state_dict())
 
 
 def test_set_epoch_keeps_the_place_of_a_state_of_that_epoch_only(of_size):
     sampler = ChipSampler(of_size(30))
-    sampler.load_state_dict({"samples": 30, "seed": 0, "window": 32, "epoch": 4, "offset": 10})
+    state = sampler.state_dict() | {"epoch": 4, "offset": 10}
+    sampler.load_state_dict(state)
     sampler.set_epoch(4)
     assert list(sampler) == sampler.order(4)[10:].tolist()
-    sampler.load_state_dict({"samples": 30, "seed": 0, "window": 32, "epoch": 4, "offset": 10})
+    sampler.load_state_dict(state)
     sampler.set_epoch(5)
     assert sampler.state_dict()["offset"] == 0
     assert list(sampler) == sampler.order(5).tolist()
@@ -291,6 +308,20 @@ def test_what_workers_read_ahead_does_not_count(shared_made):
     assert loader.state_dict()["offset"] == 2
     assert loader.sampler.state_dict()["offset"] > 2 or loader.sampler.state_dict()["epoch"] == 1
     del passing
+
+
+def test_a_loader_keeps_to_what_it_is_told(shared_made):
+    chips = ChipDataset(shared_made.path, layers=["s1"])
+    ids = shared_made.ids
+    assert batches_of(ChipLoader(chips, batch_size=5, shuffle=False)) == [ids[:5], ids[5:]]
+    assert sorted(itertools.chain(*batches_of(ChipLoader(chips, batch_size=5, shuffle=True)))) == ids
+    assert batches_of(ChipLoader(chips, batch_size=5)) == batches_of(ChipLoader(chips, batch_size=5, shuffle=True))
+    by_hand = ChipLoader(chips, batch_sampler=[[3, 1], [2]])
+    assert batches_of(by_hand) == [["c003", "c001"], ["c002"]]
+    assert by_hand.state_dict() == {}
+    alone = ChipLoader(chips, batch_size=None, shuffle=False)
+    assert [sample["chip_id"] for sample in alone] == ids
+    assert alone.dataset[0]["s1"].shape == next(iter(alone))["s1"].shape
 
 
 def test_a_plain_loader_takes_the_sampler(shared_made):

@@ -226,6 +226,15 @@ def test_reads_that_the_system_cuts_short_are_gone_on_with(tools, tmp_path, monk
         read(dataset, "s1", "backscatter", 0)
 
 
+def test_more_chunks_than_the_system_takes_buffers(tools, tmp_path):
+    """Uncompressed neighbours are read straight into their places; of these, one call takes 1024 at most."""
+    bands = tuple(f"b{n}" for n in range(600))
+    array = dataclasses.replace(make_array("reflectance", Kind.REFLECTANCE, bands, band_chunk=1), codec="none")
+    made = tools.write(tmp_path, [make_layer(array, name="s2", size=2)], n_chips=2, missing=0.0)
+    got = read(Dataset(made.path), "s2", "reflectance", 1)
+    np.testing.assert_array_equal(got, made.codes["s2", "reflectance"][1])
+
+
 def listed_as(made, digest):
     """Note in the manifest which list of shards it speaks of."""
     made.edit_manifest(lambda manifest: manifest.update(files={"shards.parquet": digest}))

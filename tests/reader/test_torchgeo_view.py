@@ -49,6 +49,12 @@ def test_bands_are_stacked_on_the_finest_lattice_in_every_slot(layered):
         assert set(sample) == {"image", "image_mask", "mask", "crs", "bounds", "bbox_xyxy", "chip_id", "row"}
 
 
+def test_one_slot_is_not_shown_in_all_of_another_layer(layered):
+    chips = ChipDataset(layered, layers=["s1", "coh"], slots={"coh": [1]})
+    with pytest.raises(ConfigError, match=r"other numbers of slots .*s1: 3, coh: 1"):
+        chips.as_torchgeo()[0]
+
+
 def test_static_layers_and_single_slots_have_no_time_axis(layered):
     static = ChipDataset(layered, layers=["dem", "s1"], slots={"s1": [1]}).as_torchgeo()[0]
     assert static["image"].shape == (3, 8, 8)

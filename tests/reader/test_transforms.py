@@ -150,6 +150,20 @@ def test_aspects_are_those_of_the_turned_heights(quarters, mirror, normalized):
     np.testing.assert_allclose(after["angle"], scaled(degrees_after[None], one), atol=2e-4)
 
 
+@pytest.mark.parametrize(("quarters", "mirror"), TURNS)
+def test_a_component_that_is_hidden_stays_so_where_it_goes(quarters, mirror):
+    keys = {"wind": info(bands=("east", "north"), direction="vector")}
+    sample = {"wind": torch.tensor([3.0, 5.0])[:, None, None].repeat(1, 2, 2)}
+    hidden = ChannelMask({"wind": ["north"]}).bind(keys)[0](
+        sample | {"wind_mask": torch.ones(2, 2, 2, dtype=torch.bool)}
+    )
+    after = turn(hidden, keys, quarters, mirror=mirror)
+    valid = [True, False] if quarters % 2 == 0 else [False, True]
+    assert after["wind_mask"].flatten(1).all(1).tolist() == after["wind_mask"].flatten(1).any(1).tolist() == valid
+    assert after["wind"].flatten(1).abs().amax(1).tolist() == [3.0 * one for one in valid]
+    assert hidden["wind_mask"].flatten(1).all(1).tolist() == [True, False]
+
+
 def test_azimuths_stay_in_0_to_360_and_missing_pixels_stay_0():
     keys = {"angle": info(Kind.ANGLE, direction="azimuth")}
     angle = torch.tensor([0.0, 90.0, 359.99, 1e-7, 0.0, 270.0, 90.0, 45.0, 180.0]).reshape(1, 3, 3)

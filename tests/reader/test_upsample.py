@@ -46,20 +46,44 @@ def test_bilinear_is_the_mean_of_valid_neighbours_by_nearness(factor, data):
     valid = data.draw(arrays.arrays(bool, shape))
     lead = torch.from_numpy(np.stack([values, values * 2]))
     mask = torch.from_numpy(np.stack([valid, valid]))
-    found, there = upsample(lead, mask, factor, "bilinear", Kind.CONTINUOUS)
+    found, there = upsample(lead, mask, factor, smooth=True)
     np.testing.assert_allclose(found[0], by_hand(values, valid, factor), atol=2e-4)
     np.testing.assert_allclose(found[1], 2 * found[0], atol=1e-6)
     expected = np.repeat(np.repeat(valid, factor, axis=0), factor, axis=1)
     np.testing.assert_array_equal(there[1], expected)
 
 
-@pytest.mark.parametrize("kind", [Kind.WRAPPED_PHASE, Kind.UNWRAPPED_PHASE, Kind.ANGLE, Kind.CLASSES, Kind.BITS])
-def test_phases_directions_and_codes_are_repeated_by_either_method(kind):
+def test_values_are_repeated_where_they_are_not_smooth():
     values = torch.tensor([[1, 3], [255, 7]])
-    for method in ("nearest", "bilinear"):
-        found, there = upsample(values, values != 255, 2, method, kind)
-        assert found.tolist() == [[1, 1, 3, 3], [1, 1, 3, 3], [255, 255, 7, 7], [255, 255, 7, 7]]
-        assert there.tolist() == [[True] * 4] * 2 + [[False, False, True, True]] * 2
+    found, there = upsample(values, values != 255, 2, smooth=False)
+    assert found.tolist() == [[1, 1, 3, 3], [1, 1, 3, 3], [255, 255, 7, 7], [255, 255, 7, 7]]
+    assert there.tolist() == [[True] * 4] * 2 + [[False, False, True, True]] * 2
+
+
+def test_phases_directions_and_codes_are_repeated_by_either_method(tools, tmp_path):
+    """Between 359 and 1 degrees lies no 180, whichever kind says that they are degrees."""
+    from dataclasses import replace
+
+    float32 = Encoding("float32", None)
+    plain = make_array("plain", Kind.CONTINUOUS, ("p",), encoding=float32)
+    arrays_ = [
+        make_array("wrapped", Kind.WRAPPED_PHASE, ("w",), encoding=float32),
+        make_array("phase", Kind.UNWRAPPED_PHASE, ("u",), encoding=float32),
+        make_array("angle", Kind.ANGLE, ("inc",), encoding=float32),
+        make_array("map", Kind.CLASSES, ("map",)),
+        make_array("flags", Kind.BITS, ("qa",)),
+        make_array("wind", Kind.CONTINUOUS, ("azimuth",), encoding=replace(float32, unit="degree")),
+        make_array("down", Kind.CONTINUOUS, ("east", "north"), encoding=float32),
+        plain,
+    ]
+    layers = [make_layer(one, name=one.variable.name, size=4) for one in arrays_]
+    names = [layer.name for layer in layers]
+    made = tools.write(tmp_path, [make_layer(make_array(), name="fine", size=8), *layers], n_chips=2)
+    near, between = (ChipDataset(made.path, layers=["fine", *names], upsample=how) for how in ("nearest", "bilinear"))
+    one, other = collate(near.__getitems__([0, 1])), collate(between.__getitems__([0, 1]))
+    for name in names:
+        assert torch.equal(one[f"{name}_mask"], other[f"{name}_mask"])
+        assert torch.equal(one[name], other[name]) == (name != "plain"), name
 
 
 def test_samples_have_the_pixels_of_the_finest_layer(tools, tmp_path):

@@ -95,4 +95,4 @@ def admin_document(admin: Admin) -> dict[str, Any]:
         "id": model.id,
         "n_units": len(admin.names),
         "slivers": admin.slivers,
-    }
+    } | {key: told for key in ("licence", "citation") if (told := getattr(model, key))}

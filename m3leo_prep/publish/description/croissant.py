@@ -17,6 +17,7 @@ from m3leo_prep.publish.description.card.about import About
 from m3leo_prep.publish.description.card.head import pretty_name, tags
 from m3leo_prep.publish.description.card.using import bibtex
 from m3leo_prep.publish.description.geocroissant import bands, quantity, wavelengths
+from m3leo_prep.publish.description.licences import last_day
 from m3leo_prep.publish.description.previews import IMAGE
 
 CONTEXT: Mapping[str, Any] = {
@@ -75,6 +76,8 @@ PARQUET = "application/x-parquet"
 def croissant(about: About, chips: pa.Schema, previews: pa.Schema) -> bytes:
     """Return ``croissant.json``.
 
+    The recommended ``datePublished`` is not told: what is written follows from the dataset alone, which knows no date.
+
     Args:
         about: the dataset.
         chips: columns of ``chips.parquet``.
@@ -82,7 +85,7 @@ def croissant(about: About, chips: pa.Schema, previews: pa.Schema) -> bytes:
     """
     manifest, whole = about.manifest, about.figures.overview
     west, south, east, north = json.loads(chips.metadata[b"geo"])["columns"]["geometry"]["bbox"]
-    page = f"https://huggingface.co/datasets/{about.hub_name}" if about.hub_name else about.target
+    page = about.hub_page or about.target
     owner = about.hub_name.partition("/")[0]
     made: dict[str, Any] = {
         "@context": CONTEXT,
@@ -102,7 +105,7 @@ def croissant(about: About, chips: pa.Schema, previews: pa.Schema) -> bytes:
             "@type": "sc:Place",
             "geo": {"@type": "sc:GeoShape", "box": f"{south:.6f} {west:.6f} {north:.6f} {east:.6f}"},
         },
-        "temporalCoverage": f"{whole.first[:10]}/{whole.last[:10]}" if whole.first and whole.last else None,
+        "temporalCoverage": f"{whole.first[:10]}/{last_day(whole.last)}" if whole.first and whole.last else None,
         "geocr:coordinateReferenceSystem": " ".join(whole.zones),
         "geocr:spatialResolution": quantity(whole.resolution_m, "m"),
         "geocr:samplingStrategy": _sampling(about),
@@ -155,7 +158,7 @@ def _distribution(about: About, page: str) -> Iterator[dict[str, Any]]:
             "@id": REPOSITORY,
             "name": REPOSITORY,
             "description": "The repository on the Hub.",
-            "contentUrl": f"{page}/tree/main",
+            "contentUrl": f"{page}/tree/{about.hub_revision or 'main'}",
             "encodingFormat": "git+https",
             "sha256": NO_SHA256,
         }

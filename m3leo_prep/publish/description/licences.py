@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -100,6 +101,8 @@ class _Input:
     says: str
     citation: str
     years: str
+    changes: str
+    """What was done to it, which Creative Commons asks to say."""
 
 
 def decide(manifest: Mapping[str, Any], licence: str | None = None) -> Licence:
@@ -173,22 +176,28 @@ def _inputs(manifest: Mapping[str, Any]) -> Iterator[_Input]:
     """Yield what a dataset was made of: its layers, and what of the area and the units has a licence to keep."""
     for name, layer in manifest["layers"].items():
         says, citation = str(layer.get("licence") or ""), str(layer.get("citation") or "")
-        yield _Input(f"layer {name}", says, citation, _years(layer))
+        yield _Input(f"layer {name}", says, citation, _years(layer), "cut, resampled and encoded anew")
     area = manifest["area"]
     if area.get("licence"):  # an outline that was only drawn has none, and is not published
-        yield _Input(f"area {area['name']}", area["licence"], str(area.get("source") or ""), "")
+        yield _Input(f"area {area['name']}", area["licence"], str(area.get("source") or ""), "", "encoded anew")
     if admin := manifest.get("admin"):  # their outlines are published, in units.parquet
         what = f"administrative units ({admin.get('file') or admin['name']})"
-        yield _Input(what, str(admin.get("licence") or ""), str(admin.get("citation") or ""), "")
+        yield _Input(what, str(admin.get("licence") or ""), str(admin.get("citation") or ""), "", "encoded anew")
+
+
+def last_day(end: str) -> str:
+    """Return the last day of a time that ends before this instant.
+
+    >>> last_day("2020-06-13T00:00:00+00:00"), last_day("2020-06-13T10:00:00+00:00")
+    ('2020-06-12', '2020-06-13')
+    """
+    return str((datetime.fromisoformat(end) - timedelta(microseconds=1)).date())
 
 
 def _years(layer: Mapping[str, Any]) -> str:
-    """Return the years of a layer's slots, such as ``2019-2020``; a slot's end is exclusive."""
+    """Return the years of a layer's slots, such as ``2019-2020``."""
     starts = [slot["start"][:4] for slot in layer["slots"] if slot.get("start")]
-    ends = [slot["end"] for slot in layer["slots"] if slot.get("end")]
-    lasts = [
-        str(int(end[:4]) - 1) if end[4:10] == "-01-01" and end[11:19] in {"", "00:00:00"} else end[:4] for end in ends
-    ]
+    lasts = [last_day(slot["end"])[:4] for slot in layer["slots"] if slot.get("end")]
     years = sorted({*starts, *lasts})
     if not years:
         return "(years: see provenance/)"
@@ -212,7 +221,7 @@ def _refuse_unknown(inputs: list[_Input], known: list[tuple[_Input, Terms]]) -> 
     told = ", ".join(f"{one.what} ({one.says})" if one.says not in UNKNOWN else one.what for one in inputs)
     raise ConfigError(
         f"under which licence may this be published? Not known of: {told}",
-        hint="write `licence:` under the layer in the recipe and build again, or say the "
+        hint="write `licence:` under the layer, or under `admin:`, in the recipe and build again, or say the "
         f"licence of the whole with `--license ID` ({_allowed(known) or 'none is allowed by the others'}), if you may",
     )
 
@@ -258,8 +267,8 @@ def _allowed(known: list[tuple[_Input, Terms]]) -> str:
 def _notices(found: _Input, terms: Terms) -> Iterator[str]:
     citation = (found.citation or f"the data of {found.what}").rstrip(". ")
     if terms.notice:
-        yield terms.notice.format(years=found.years, citation=citation)
-    yield from (notice for part, notice in _table()[2] if part in found.citation)
+        yield terms.notice.format(years=found.years, citation=citation, changes=found.changes)
+    yield from (notice.format(years=found.years) for part, notice in _table()[2] if part in found.citation)
 
 
 def _attributions(inputs: Iterable[_Input], terms: Mapping[str, Terms | None]) -> Iterator[Attribution]:

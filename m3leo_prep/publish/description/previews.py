@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,9 @@ from m3leo_prep.core.errors import MissingDependency
 from m3leo_prep.ports.blobs import Blobs
 from m3leo_prep.reader.dataset import Dataset
 from m3leo_prep.reader.manifest import StoredArray, StoredLayer
-from m3leo_prep.reader.picture.panels import Strip, make_block
+from m3leo_prep.reader.picture.looks import Look, looks
+from m3leo_prep.reader.picture.panels import chosen_slots, draw_looks
+from m3leo_prep.reader.picture.quality import read_quality
 from m3leo_prep.reader.picture.stretch import Floats
 
 if TYPE_CHECKING:
@@ -95,7 +98,7 @@ def _table(dataset: Dataset, chips: pa.Table, rows: NDArray[np.int64]) -> pa.Tab
     slots: dict[str, Any] = {}
     ids = few["chip_id"].to_pylist()
     for layer, array in columns_of(dataset):
-        drawn = [_picture(dataset, int(row), layer, array) for row in rows]
+        drawn = [_picture(dataset, row, layer, array) for row in rows.tolist()]
         pictures = [
             {"bytes": data, "path": f"{chip}.{ending}"} for chip, (data, ending, _) in zip(ids, drawn, strict=True)
         ]
@@ -121,8 +124,11 @@ def _picture(dataset: Dataset, row: int, layer: StoredLayer, array: StoredArray)
         from m3leo_prep.reader.picture.page import colour
     except ModuleNotFoundError as error:
         raise MissingDependency("pictures need matplotlib", hint="pip install 'm3leo-prep[plot]'") from error
-    block = make_block(dataset, row, layer, array, max_slots=1, pixels=PIXELS, colour=colour)
-    strip = _best(block.strips)
+    quality = read_quality(dataset, row, layer, array)
+    (slot,) = chosen_slots(quality, 1)
+    look = _best(looks(array, layer=layer.name), quality.valid[slot])
+    block = draw_looks(dataset, row, layer, array, [look], quality, [slot], pixels=PIXELS, colour=colour)
+    (strip,) = block.strips
     (panel,) = strip.panels
     image = as_image(panel.picture)
     made = io.BytesIO()
@@ -133,9 +139,15 @@ def _picture(dataset: Dataset, row: int, layer: StoredLayer, array: StoredArray)
     return made.getvalue(), "jpg", panel.label
 
 
-def _best(strips: Sequence[Strip]) -> Strip:
-    """Return the first look, unless another one, such as that of the other orbit, shows more of the chip."""
-    return max(strips, key=lambda strip: (strip.look.form == "composite", strip.panels[0].valid))
+def _best(found: Sequence[Look], valid: NDArray[np.uint8]) -> Look:
+    """Return the first look, unless another one, such as that of the other orbit, shows more of the chip.
+
+    Args:
+        found: composites go before single bands.
+        valid: (band,) percent; 255 = not built.
+    """
+    shares = np.where(valid > 100, 0, valid)
+    return max(found, key=lambda look: (look.form == "composite", shares[list(look.bands)].min()))
 
 
 def as_image(picture: Floats) -> Image:
@@ -146,13 +158,18 @@ def as_image(picture: Floats) -> Image:
     """
     from PIL import Image
 
+    times = max(1, PIXELS // len(picture))
+    pixels = np.rint(255 * np.nan_to_num(picture)).astype(np.uint8).repeat(times, axis=0).repeat(times, axis=1)
+    missing = np.isnan(picture).any(axis=-1).repeat(times, axis=0).repeat(times, axis=1)
+    pixels[missing] = _hatch(len(pixels))[missing]
+    return Image.fromarray(pixels)
+
+
+@cache
+def _hatch(side: int) -> NDArray[np.uint8]:
+    """Return (side, side, 3) what stands for missing ground."""
     from m3leo_prep.reader.picture.page import HATCH_FACE, HATCH_LINE
 
-    times = max(1, PIXELS // len(picture))
-    picture = np.repeat(np.repeat(picture, times, axis=0), times, axis=1)
-    y, x = np.indices(picture.shape[:2])
+    y, x = np.indices((side, side))
     face, line = (np.array([int(color[k : k + 2], 16) for k in (1, 3, 5)]) for color in (HATCH_FACE, HATCH_LINE))
-    hatched = np.where(((x + y) % HATCH_EVERY == 0)[..., None], line, face)
-    missing = np.isnan(picture).any(axis=-1, keepdims=True)
-    pixels = np.where(missing, hatched, np.rint(255 * np.nan_to_num(picture)))
-    return Image.fromarray(pixels.astype(np.uint8))
+    return np.where(((x + y) % HATCH_EVERY == 0)[..., None], line, face).astype(np.uint8)

@@ -92,16 +92,18 @@ class HubTarget:
         return STEP
 
     def check(self) -> None:
-        """Check that there is a login, and that it is not for reading only.
+        """Check that there is a login, that it is not for reading only, and that what shall be private is not public.
 
         Raises:
             CredentialsError: there is none, it has ended, or it may only read.
+            PublishError: the repository is public where a private one is asked for.
         """
         if not huggingface_hub.get_token():
             raise CredentialsError("there is no Hugging Face login here", where=self.url, hint=LOGIN)
         who: Mapping[str, Any] = self._ask(lambda api: api.whoami())
         if who.get("auth", {}).get("accessToken", {}).get("role") == "read":
             raise CredentialsError("this login may only read", where=self.url, hint=LOGIN)
+        self._check_private()
 
     def prepare(self) -> None:
         """Make the repository and the branch where they do not exist.
@@ -112,13 +114,7 @@ class HubTarget:
         """
         private = True if self._private else None  # None: what the owner has chosen
         self._ask(lambda api: api.create_repo(self._repo, repo_type="dataset", private=private, exist_ok=True))
-        if self._private and not self._ask(lambda api: api.dataset_info(self._repo)).private:
-            raise PublishError(
-                "the repository is there already, and is public",
-                where=self.url,
-                hint=f"make it private in its settings ({_endpoint()}/datasets/{self._repo}/settings), "
-                "give another name, or leave out --private",
-            )
+        self._check_private()
         if self._branch != "main":
             self._ask(
                 lambda api: api.create_branch(self._repo, repo_type="dataset", branch=self._branch, exist_ok=True)
@@ -190,6 +186,15 @@ class HubTarget:
                     del self._listing()[name]
 
         self._ask(work)
+
+    def _check_private(self) -> None:
+        if self._private and not self._ask(lambda api: bool(api.dataset_info(self._repo).private), absent=True):
+            raise PublishError(
+                "the repository is there already, and is public",
+                where=self.url,
+                hint=f"make it private in its settings ({_endpoint()}/datasets/{self._repo}/settings), "
+                "give another name, or leave out --private",
+            )
 
     def _commit(self, api: HfApi, operations: Sequence[Any], note: str) -> None:
         """Make a commit on top of what was looked at, so that nobody's work is undone unseen."""

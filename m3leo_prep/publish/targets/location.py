@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from m3leo_prep.blobs.location import OBJECT_STORES, local_path, scheme
+from m3leo_prep.blobs.names import shown
 from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.ports.target import Target
 
@@ -64,22 +65,25 @@ def open_target(
         found = _HUB.fullmatch(address)
         if found is None:
             raise ConfigError(
-                f"'{address}' is not a dataset repository", hint="hf://datasets/OWNER/NAME, without a folder below it"
+                f"'{shown(address)}' is not a dataset repository",
+                hint="hf://datasets/OWNER/NAME, without a folder below it",
             )
         if found[2] and revision not in {None, found[2]}:
-            raise ConfigError(f"two revisions are named: {found[2]} and {revision}", where=address)
+            raise ConfigError(f"two revisions are named: {found[2]} and {revision}", where=shown(address))
         from m3leo_prep.publish.targets.hub import HubTarget
 
         return HubTarget(found[1], private=private, branch=found[2] or revision or "main", say=say)
     for given, option in ((private, "--private"), (revision is not None, "--revision")):
         if given:
-            raise ConfigError(f"{option} is for repositories of the Hub", where=address)
+            raise ConfigError(
+                f"{option} is for repositories of the Hub", where=target if kind == "file" else shown(address)
+            )
     if kind == "file":
         from m3leo_prep.publish.targets.folder import folder_target
 
         return folder_target(local_path(address).expanduser())
     if kind in {"http", "https"}:
-        raise ConfigError("nothing can be written to a web server", where=address, hint=f"write {EXAMPLE}")
+        raise ConfigError("nothing can be written to a web server", where=shown(address), hint=f"write {EXAMPLE}")
     if kind in OBJECT_STORES:
         from m3leo_prep.publish.targets.objects import ObjectTarget
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -64,11 +65,12 @@ class _Blobs:
                 for part in parts:
                     file.write(part)
             self.files.mv(temporary, path)
-        except OSError as error:
-            raise StoreError(f"it cannot be written ({type(error).__name__})", where=f"{self.url}/{name}") from error
-        finally:
-            if self.files.exists(temporary):
+        except BaseException as error:
+            with suppress(OSError):  # the place may be out of reach
                 self.files.rm_file(temporary)
+            if not isinstance(error, OSError):
+                raise
+            raise StoreError(f"it cannot be written ({type(error).__name__})", where=f"{self.url}/{name}") from error
 
     def get(self, name: str, start: int = 0, length: int | None = None) -> bytes:
         """Return bytes; see the port."""

@@ -22,7 +22,7 @@ class Part:
     """Without secrets."""
     dataset_id: str
     manifest_digest: str
-    """Of the dataset as it was there; empty until a first pull has ended."""
+    """Of the dataset as it was there; empty until the pull of a state has ended."""
     shards: Mapping[str, frozenset[int]] = field(default_factory=dict)
     """By ``layer.variable``: which shards along the chips are here."""
 

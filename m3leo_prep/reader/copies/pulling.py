@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ ATTEMPTS = 3
 """For a file that came damaged: whoever fetches repeats what fails by itself."""
 LAST = (f"{ZARR}/zarr.json",)
 """With the files of the root, what a reader opens first."""
+LOCK = ".m3leo/pulling"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,25 +109,29 @@ def pull(
     mine = [shard for shard in shards if part.covers(shard.name)]
     small = [_File(name, digest, None) for name, digest in manifest["files"].items() if part.covers(name)]
     is_same = before.manifest_digest == part.manifest_digest
+    has_changed = bool(before.manifest_digest) and not is_same
     with ThreadPoolExecutor(AT_A_TIME, thread_name_prefix="pull") as pool:
         to_do = [*_absent(pool, blobs, mine, before if is_same else None), *_absent(pool, blobs, small, None)]
         n_bytes = sum(file.size or 0 for file in to_do)
         _check_space(folder, n_bytes)
-        before.write(blobs)
-        on_start(len(to_do), n_bytes)
-        fetched = 0
-        for group in _in_order(to_do):
-            for size in _each(pool, lambda file: _fetch(root, blobs, file, on_file), group):
-                fetched += size
-    _put_manifest(root, blobs, part)
-    for name in _stale(blobs, {shard.name for shard in shards if shard.size} | manifest["files"].keys()):
-        blobs.delete(name)
-    part.write(blobs)
+        if has_changed:  # rather none than a manifest beside shards that are not its own
+            blobs.delete(MANIFEST)
+        if has_changed or read_part(folder) is None:
+            replace(before, manifest_digest="").write(blobs)
+        with _tidied(blobs):
+            on_start(len(to_do), n_bytes)
+            fetched = 0
+            for group in _in_order(to_do):
+                for size in _each(pool, lambda file: _fetch(root, blobs, file, on_file), group):
+                    fetched += size
+            _put_manifest(root, blobs, part)
+            for name in _stale(blobs, {shard.name for shard in shards if shard.size} | manifest["files"].keys()):
+                blobs.delete(name)
+            _note(folder, blobs, part)
     n_shards = sum(shard.size != 0 for shard in shards)
     here = sum(shard.size != 0 for shard in mine)
     kept = here + len(small) - len(to_do)
     layer_names = tuple(name for name in stored if name in part.layers)
-    has_changed = bool(before.manifest_digest) and not is_same
     return Pulled(folder, root.url, len(to_do), fetched, kept, here, n_shards, layer_names, has_changed)
 
 
@@ -200,6 +207,31 @@ def _shards(root: Readable) -> Iterator[_File]:
     table = read_table(root, "shards.parquet", columns)
     for row in zip(*(table[column].to_pylist() for column in columns), strict=True):
         yield _File(*row)
+
+
+@contextmanager
+def _tidied(blobs: LocalBlobs) -> Iterator[None]:
+    """A context in which files are fetched; what killed pulls left half-written goes before, unless another one runs.
+
+    Several pulls into one folder do no harm: all write the same files, each whole.
+    """
+    if blobs.size(LOCK) is None:
+        blobs.put(LOCK, b"")
+    with (blobs.root / LOCK).open("rb") as lock:
+        with suppress(OSError):  # a file system that cannot lock, or another pull
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            blobs.clean()
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_SH)
+        yield
+
+
+def _note(folder: Path, blobs: LocalBlobs, part: Part) -> None:
+    """Write what is here now, with what another pull of the same state has brought meanwhile."""
+    now = read_part(folder)
+    if now is not None and now.manifest_digest == part.manifest_digest:
+        part = replace(part, shards=part.joined(now.shards))
+    part.write(blobs)
 
 
 def _absent(pool: ThreadPoolExecutor, blobs: LocalBlobs, files: Iterable[_File], trusted: Part | None) -> list[_File]:

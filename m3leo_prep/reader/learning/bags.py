@@ -35,9 +35,9 @@ class Bag:
 class Bags:
     """Batches for learning from label proportions: each is chips of one unit, and each chip is in one of them.
 
-    Give it to ``DataLoader(chips, batch_sampler=bags)``. A bag holds chips of one dataset and one
-    split only. Units without proportions (see ``reason_<layer>`` of ``units.parquet``)
-    and chips in no unit are left out: ``left_out`` counts those chips.
+    Give it to ``DataLoader(chips, batch_sampler=bags)``. A bag holds chips of one dataset and one split only. Units
+    without proportions (see ``reason_<layer>`` of ``units.parquet``) and chips in no unit are left out: ``left_out``
+    counts those chips. A pass goes on to the next epoch; ``set_epoch`` chooses another.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Bags:
         return tuple(self._bags)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of the next pass; the same epoch gives the same order."""
+        """Choose the epoch of the next pass; the same epoch gives the same order."""
         self._epoch = epoch
 
     def __len__(self) -> int:
@@ -103,6 +103,7 @@ class Bags:
     def __iter__(self) -> Iterator[list[int]]:
         """Yield the batches of this epoch, each the indices of samples of one bag."""
         random = np.random.default_rng([self._seed, self._epoch])
+        self._epoch += 1
         batches = [
             part.tolist()
             for bag in self._bags

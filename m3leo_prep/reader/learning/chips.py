@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.reader.copies.staging import Root, staged
 from m3leo_prep.reader.dataset import Dataset
+from m3leo_prep.reader.learning.batch import Job, fill
 from m3leo_prep.reader.learning.membership import Members, Values, Wanted, find_members
 from m3leo_prep.reader.learning.meta import Beside, columns_of, companions_of, resolve_columns
 from m3leo_prep.reader.learning.owned import owned_mask as mask_of
 from m3leo_prep.reader.learning.owned import read_places
-from m3leo_prep.reader.learning.tensors import IGNORE_INDEX, Sample, TorchDataset, empty, torch
+from m3leo_prep.reader.learning.tensors import IGNORE_INDEX, Sample, TorchDataset, buffer, torch
 from m3leo_prep.reader.learning.together import Normalize, check_all, resolve_all, statistics_of, union
 from m3leo_prep.reader.learning.transforms.base import bound
 from m3leo_prep.reader.learning.transforms.info import describe
-from m3leo_prep.reader.learning.upsample import METHODS, factors
+from m3leo_prep.reader.learning.upsample import METHODS, factors, is_smooth
 from m3leo_prep.reader.learning.upsample import upsample as finer
-from m3leo_prep.reader.pixels.batch import Job, fill
 from m3leo_prep.reader.selection import Bands, Pick, Slots
 
 if TYPE_CHECKING:
@@ -88,7 +88,8 @@ class ChipDataset(TorchDataset[Sample]):
                 ``split_column``; the name of an added policy = by those of its train; or (mean, std) by key, each one
                 number or one per band read, in physical units. Classes are never touched.
             meta: arrays beside the layers, such as ``relative_orbit`` or ``s1.mean_time``: as ``<layer>_<name>``,
-                float32 (time,), times in days since 1970-01-01; 0 where unknown, and ``<layer>_<name>_mask`` False.
+                float32 (time,), times in days since 1970-01-01 (to 1.5 minutes); 0 where unknown, and
+                ``<layer>_<name>_mask`` False.
             columns: columns of ``chips.parquet`` by their names, float32 with a mask likewise, or strings;
                 ``prop_<layer>`` means the shares of all classes together: float32 (class,).
             owned_mask: add ``owned_mask``, bool (y, x) on the finest lattice read: False where another UTM zone has the
@@ -98,8 +99,8 @@ class ChipDataset(TorchDataset[Sample]):
             transform: applied to each sample, last.
             ids: only these chips, in this order.
             allow_mixed: accept datasets that mean different things by the same layer.
-            allow_missing_layers: accept datasets that lack some of the layers. Their samples lack the keys, and
-                ``<key>_present`` says so; ``mp.collate`` fills them in.
+            allow_missing_layers: accept datasets that lack some of the layers. In their samples nothing of these is
+                valid, and ``<key>_present``, which is added for each layer that some dataset lacks, is False.
             stage: folder on a fast local disk: what is needed is copied there first, and read from there ever after,
                 without a network.
 
@@ -139,9 +140,10 @@ class ChipDataset(TorchDataset[Sample]):
         self.split_column = split_column
         self._union = union(self.picks)
         self._statistics = statistics_of(normalize, split_column, self.datasets, self.picks)
-        self.transform = bound(transform, describe(self.picks, self._statistics))
-        self._method = upsample
+        keys = describe(self.picks, self._statistics)
+        self.transform = bound(transform, keys)
         self._factors = {} if upsample is None else factors(self.picks)
+        self._smooth = {key for key, info in keys.items() if upsample == "bilinear" and is_smooth(info)}
         self._ids = pa.chunked_array([chunk for part in members for chunk in part.ids.chunks], pa.string())
         self._rows = np.concatenate([part.rows for part in members])
         self._starts = np.cumsum([0, *(len(part.rows) for part in members)])
@@ -186,7 +188,8 @@ class ChipDataset(TorchDataset[Sample]):
     def __getitems__(self, indices: Sequence[int]) -> list[Sample]:
         """Return the samples of a batch, read together; each is its own, even one that is asked for twice.
 
-        Their tensors are views of one buffer per key, which ``collate`` finds again. Errors as of one sample.
+        Their tensors are views of one buffer per key, which ``collate`` finds again; whoever keeps one sample of many
+        for long clones its tensors, or the whole buffers stay. Errors as of one sample.
         """
         places = np.array([self._place(index) for index in indices], np.int64)
         of = np.searchsorted(self._starts, places, side="right") - 1
@@ -210,55 +213,52 @@ class ChipDataset(TorchDataset[Sample]):
         jobs: list[list[Job]] = [[] for _ in self.datasets]
         read = {}
         for key, pick in self._union.items():
-            having = [n for n, part in enumerate(of) if key in self.picks[part]]
-            if not all(key in picks for picks in self.picks):
-                for n, sample in enumerate(samples):
-                    sample[f"{key}_present"] = n in having
-            if not having:
-                continue
             # What is made finer is read into memory of this process alone.
-            make = empty if self._factors.get(key, 1) == 1 else torch.empty
-            shape = (len(having), len(pick.slots), len(pick.bands), pick.layer.size, pick.layer.size)
+            make = buffer if self._factors.get(key, 1) == 1 else torch.empty
+            shape = (len(samples), len(pick.slots), len(pick.bands), pick.layer.size, pick.layer.size)
             values = make(shape, dtype=torch.int64 if pick.array.is_class else torch.float32)
             valid = make(shape, dtype=torch.bool)
-            for n, into, mask in zip(having, values.numpy(), valid.numpy(), strict=True):
-                one = self.picks[of[n]][key]
-                jobs[of[n]].append(Job(one, rows[n], into, mask, self._statistics.get(key)))
-            read[key] = having, values, valid
+            is_everywhere = all(key in picks for picks in self.picks)
+            for n, (into, mask) in enumerate(zip(values.numpy(), valid.numpy(), strict=True)):
+                one = self.picks[of[n]].get(key)
+                if not is_everywhere:
+                    samples[n][f"{key}_present"] = one is not None
+                if one is None:
+                    into.fill(IGNORE_INDEX if pick.array.is_class else 0)
+                    mask.fill(0)
+                else:
+                    jobs[of[n]].append(Job(one, rows[n], into, mask, self._statistics.get(key)))
+            read[key] = values, valid
         for dataset, of_dataset in zip(self.datasets, jobs, strict=True):
             fill(dataset.reader, of_dataset)
-        for key, (having, *coarse) in read.items():
-            pick = self._union[key]
-            values, valid = finer(coarse[0], coarse[1], self._factors.get(key, 1), self._method, pick.array.kind)
-            if pick.layer.is_static:
+        for key, coarse in read.items():
+            values, valid = finer(*coarse, self._factors.get(key, 1), smooth=key in self._smooth)
+            if self._union[key].layer.is_static:
                 values, valid = values.squeeze(1), valid.squeeze(1)
-            for k, n in enumerate(having):
-                samples[n] |= {key: values[k], f"{key}_mask": valid[k]}
+            for n, sample in enumerate(samples):
+                sample |= {key: values[n], f"{key}_mask": valid[n]}
 
     def _add_beside(self, samples: list[Sample], of: NDArray[np.int64], places: NDArray[np.int64]) -> None:
         """Add what is known beside the pixels; ``places`` count in each dataset."""
         if self._places is not None:
             size, pitch = self._finest
-            owned = empty((len(samples), size, size), torch.bool)
+            owned = buffer((len(samples), size, size), torch.bool)
             for n, sample in enumerate(samples):
                 owned[n] = torch.from_numpy(mask_of(self._places[of[n]], int(places[n]), size, pitch))
                 sample["owned_mask"] = owned[n]
-        for key in dict.fromkeys(key for beside in self._beside for key in beside):
-            having = [n for n, part in enumerate(of) if key in self._beside[part]]
-            found = [self._beside[of[n]][key][int(places[n])] for n in having]
-            if not found:
+        for key, example in self._beside[0].items():
+            found = [self._beside[part][key][place] for part, place in zip(of.tolist(), places.tolist(), strict=True)]
+            if not isinstance(example, np.ndarray):
+                for sample, text in zip(samples, found, strict=True):
+                    sample[key] = text.as_py() or ""
                 continue
-            if isinstance(found[0], pa.Scalar):
-                for n, text in zip(having, found, strict=True):
-                    samples[n][key] = text.as_py() or ""
-                continue
-            values = empty((len(having), *np.shape(found[0])), torch.float32)
-            valid = empty(values.shape, torch.bool)
-            for k, n in enumerate(having):
-                values[k] = torch.as_tensor(found[k])
-                samples[n] |= {key: values[k], f"{key}_mask": valid[k]}
-            valid.copy_(torch.isnan(values)).logical_not_()
-            values.nan_to_num_(0)
+            values = buffer((len(samples), *example.shape[1:]), torch.float32)
+            valid = buffer(values.shape, torch.bool)
+            for n, sample in enumerate(samples):
+                values[n] = torch.as_tensor(found[n])
+                sample |= {key: values[n], f"{key}_mask": valid[n]}
+            torch.logical_not(torch.isnan(values), out=valid)
+            values.masked_fill_(~valid, 0)
 
 
 def _beside(
@@ -268,19 +268,33 @@ def _beside(
     meta: Sequence[str],
     columns: Sequence[str],
 ) -> list[Beside]:
-    """Return what is known beside the pixels, by dataset."""
+    """Return what is known beside the pixels, by dataset, the same keys of each.
+
+    Raises:
+        ConfigError: an unknown name, or one that is a key of the samples already.
+    """
+    known = union(picks)
     named = [resolve_columns(dataset, columns) for dataset in datasets]
     for dataset, other in zip(datasets, named, strict=True):
         if other != named[0]:
             message = "classes of labels differ, so their shares do not go together"
             raise ConfigError(message, where=f"{datasets[0].url} and {dataset.url}")
+    layers = {pick.layer.name for pick in known.values()}
     made = [
-        companions_of(dataset, pick, meta, part.rows) | columns_of(dataset, named[0], part.rows)
+        companions_of(dataset, pick, meta, part.rows, layers) | columns_of(dataset, named[0], part.rows)
         for dataset, pick, part in zip(datasets, picks, members, strict=True)
     ]
-    known = union(picks)
-    taken = {"chip_id", "row", "owned_mask", *known, *(f"{key}_mask" for key in known)}
-    for key in dict.fromkeys(key for beside in made for key in beside):
+    every = {key: values for beside in reversed(made) for key, values in beside.items()}
+    for asked in meta:
+        of, _, name = asked.rpartition(".")
+        if not any(f"{layer}_{name}" in every for layer in layers if of in {"", layer}):
+            raise ConfigError(f"there is no '{name}' beside {of or ', '.join(sorted(layers))}")
+    for beside, part in zip(made, members, strict=True):
+        for key, example in every.items():
+            if key not in beside:  # of a layer that this dataset lacks
+                beside[key] = np.full((len(part.rows), *example.shape[1:]), np.nan, np.float32)
+    taken = {"chip_id", "row", "owned_mask", *(f"{key}{end}" for key in known for end in ("", "_mask", "_present"))}
+    for key in every:
         if key in taken:
             raise ConfigError(f"'{key}' of `meta` or `columns` is a key of the samples already")
     return made

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from m3leo_prep.core.errors import ConfigError
-from m3leo_prep.reader.learning.tensors import IGNORE_INDEX, Sample, default_collate, empty, torch
+from m3leo_prep.reader.learning.tensors import IGNORE_INDEX, Sample, default_collate, empty, is_buffer, torch
 
 _NO_MODALITY = ("_mask", "_present")
 """Ends of keys that go with another key."""
@@ -66,15 +66,15 @@ def _together(key: str, values: list[Any]) -> Any:
 
 
 def _is_run(values: list[Any]) -> bool:
-    """Return True where the tensors are consecutive views of one buffer."""
-    first = values[0]
-    if not (first._is_view() and first.is_contiguous()) or first.requires_grad:  # noqa: SLF001  it has no other name
+    """Return True where the tensors are consecutive views of one buffer of ``ChipDataset``."""
+    first, of = values[0], values[0]._base  # noqa: SLF001  it has no other name
+    if not is_buffer(of):
         return False
     step, start = first.numel() * first.element_size(), first.data_ptr()
-    return (
-        all(
-            value.data_ptr() == start + place * step and value.dtype == first.dtype and value.is_contiguous()
-            for place, value in enumerate(values)
-        )
-        and len({value.untyped_storage().data_ptr() for value in values}) == 1
+    return all(
+        value._base is of  # noqa: SLF001  as above
+        and value.data_ptr() == start + place * step
+        and value.dtype == first.dtype
+        and value.is_contiguous()
+        for place, value in enumerate(values)
     )

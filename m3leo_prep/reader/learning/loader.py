@@ -31,12 +31,15 @@ class ChipLoader(DataLoader[Any]):
 
         Args:
             dataset: the samples.
-            sampler: their order, as a rule a ``ChipSampler``; None = one with its defaults. Of another sampler no place
-                is kept.
+            sampler: their order, as a rule a ``ChipSampler``; None = one with its defaults, which shuffles unless
+                ``shuffle=False``. Of another sampler, or a ``batch_sampler``, no place is kept.
             options: as of ``torch.utils.data.DataLoader``; ``collate_fn`` is ``mp.collate``, if nothing else is said.
         """
-        options.setdefault("collate_fn", collate)
-        super().__init__(dataset, sampler=ChipSampler(dataset) if sampler is None else sampler, **options)
+        if options.get("batch_size", 1) is not None:
+            options.setdefault("collate_fn", collate)
+        if sampler is None and options.get("batch_sampler") is None:
+            sampler = ChipSampler(dataset, shuffle=options.pop("shuffle", None) is not False)
+        super().__init__(dataset, sampler=sampler, **options)
         self._taken = 0
 
     def __iter__(self) -> Any:

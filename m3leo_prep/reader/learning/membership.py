@@ -188,7 +188,10 @@ def _members(dataset: Dataset, wanted: Wanted, seen: set[tuple[str, Any]]) -> Me
         first += len(table)
     if split is not None and not n_split:
         known = sorted(dataset.table(CHIPS, [wanted.split_column])[0].unique().drop_null().to_pylist())
-        hint = near(split, known) or "this dataset has no splits: leave `split` out, or pass `ids`"
+        hint = (
+            near(split, known)
+            or "this dataset has no splits: leave `split` out (of a ChipDataModule: train_split=None ...)"
+        )
         raise ConfigError(f"there is no split '{split}'", where=dataset.url, hint=hint)
     if wanted.label_budget is not None and not n_ranked:
         raise ConfigError(

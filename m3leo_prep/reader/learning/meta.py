@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,17 +24,24 @@ Beside = dict[str, NDArray[np.float32] | pa.Array]
 DAY_SECONDS = 86_400
 
 
-def companions_of(dataset: Dataset, picks: Mapping[str, Pick], names: Sequence[str], rows: NDArray[np.int64]) -> Beside:
+def companions_of(
+    dataset: Dataset,
+    picks: Mapping[str, Pick],
+    names: Sequence[str],
+    rows: NDArray[np.int64],
+    everywhere: Collection[str] = (),
+) -> Beside:
     """Return arrays beside the layers that are read, as ``<layer>_<name>``.
 
-    Times become days since 1970-01-01, in float32 good to 3 minutes. A companion's fill value is unknown, unless it is
-    0: a count of 0 is a count.
+    Times become days since 1970-01-01, which float32 rounds by up to 84 s: nothing to a season, or to the days between
+    two passes. A companion's fill value is unknown, unless it is 0: a count of 0 is a count.
 
     Args:
         dataset: where from.
         picks: what is read of it; their slots and bands are those of the result.
         names: such as ``relative_orbit``, of every layer that has it, or ``s1.relative_orbit``.
         rows: of the chips, in the order of the result.
+        everywhere: layers that are read of all datasets; what may be beside one that this dataset lacks is left out.
 
     Raises:
         ConfigError: no layer has it; variables of one layer are read in different slots.
@@ -46,6 +53,8 @@ def companions_of(dataset: Dataset, picks: Mapping[str, Pick], names: Sequence[s
     for asked in names:
         of, _, name = asked.rpartition(".")
         found = [layer for layer in layers if of in {"", layer} and name in documents[layer]]
+        if not found and any(of in {"", layer} for layer in everywhere if layer not in layers):
+            continue
         if not found:
             known = {one for layer in layers if of in {"", layer} for one in documents[layer]}
             message = f"there is no '{name}' beside {of or ', '.join(layers)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,6 +93,7 @@ class ChipSampler(DistributedSampler[int]):
         self._weights = None if weights is None else _shares(weights, len(chips))
         self._n = num_samples or len(chips)
         self._shard = _shards(chips) if shuffle else None
+        self._crc = _crc(*(rows for _, rows in chips.parts), self._shard, self._weights)
         self._offset = self._given = 0
         self._begun = False
         self._next: int | None = None
@@ -172,7 +174,7 @@ class ChipSampler(DistributedSampler[int]):
                 = all that were drawn, which with workers is too many, since they draw batches ahead: ``ChipLoader``
                 counts for you.
         """
-        about = {"samples": self._n, "seed": self.seed, "window": self.window}
+        about = {"samples": self._n, "seed": self.seed, "window": self.window, "chips": self._crc}
         if not self._begun:
             moves = self._next is not None and self._next != self.epoch
             return about | {"epoch": self._next if moves else self.epoch, "offset": 0 if moves else self._offset}
@@ -187,12 +189,16 @@ class ChipSampler(DistributedSampler[int]):
         Raises:
             ConfigError: it is the state of another order, whose rest would not be this one's.
         """
+        hint = "make the same dataset and sampler as before, or train without this state"
         for name, mine in (("samples", self._n), ("seed", self.seed), ("window", self.window)):
             if state[name] != mine:
-                raise ConfigError(
-                    f"the state is of an order with {name} = {state[name]}, but this one has {mine}",
-                    hint="make the same dataset and sampler as before, or train without this state",
-                )
+                message = f"the state is of an order with {name} = {state[name]}, but this one has {mine}"
+                raise ConfigError(message, hint=hint)
+        if state["chips"] != self._crc:
+            message = (
+                "the state is of an order with other chips, layers or weights, or of one that is shuffled otherwise"
+            )
+            raise ConfigError(message, hint=hint)
         self.epoch, self._offset = int(state["epoch"]), int(state["offset"])
         self._begun, self._next = False, None
 
@@ -224,9 +230,19 @@ def _shares(weights: Sequence[float] | NDArray[np.floating], n: int) -> NDArray[
         raise ConfigError(f"weights of shape {given.shape} for {n} samples")
     if not (np.isfinite(given).all() and (given >= 0).all() and given.any()):
         raise ConfigError("weights must be finite, at least 0, and not all 0")
-    total: NDArray[np.float64] = np.cumsum(given)
+    total: NDArray[np.float64] = np.cumsum(given / given.max())
     total /= total[-1]
     return total
+
+
+def _crc(*arrays: NDArray[Any] | None) -> int:
+    """Return one number for all that an order is made of, besides numbers that say themselves what they are."""
+    made = 0
+    for array in arrays:
+        # The last bits of sums of weights are not the same on every machine.
+        same = b"" if array is None else array.astype("<f4" if array.dtype.kind == "f" else "<i8").tobytes()
+        made = crc32(same, crc32(str(len(same)).encode(), made))
+    return made
 
 
 def _shards(chips: ChipDataset) -> NDArray[np.int64]:

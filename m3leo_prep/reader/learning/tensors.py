@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakValueDictionary
 
 from m3leo_prep.core.encoding import CLASS_FILL
 from m3leo_prep.core.errors import MissingDependency
@@ -16,11 +17,24 @@ try:
 except ImportError as error:
     raise MissingDependency("ChipDataset needs PyTorch", hint="pip install 'm3leo-prep[torch]'") from error
 
-__all__ = ["IGNORE_INDEX", "Sample", "TorchDataset", "default_collate", "empty", "torch"]
+__all__ = ["IGNORE_INDEX", "Sample", "TorchDataset", "buffer", "default_collate", "empty", "is_buffer", "torch"]
 
 IGNORE_INDEX = CLASS_FILL
 """What class tensors hold where there is no class; the ``ignore_index`` to give to a loss."""
 Sample = dict[str, Any]
+_BUFFERS: WeakValueDictionary[int, torch.Tensor] = WeakValueDictionary()
+
+
+def buffer(shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+    """Return an uninitialised tensor for the samples of one batch, each a view of it; see ``empty``."""
+    made = empty(shape, dtype)
+    _BUFFERS[id(made)] = made
+    return made
+
+
+def is_buffer(tensor: torch.Tensor | None) -> bool:
+    """Return whether a tensor was made by ``buffer``, so that nobody else holds it: no table of a transform is."""
+    return tensor is not None and _BUFFERS.get(id(tensor)) is tensor
 
 
 def empty(shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:

@@ -162,18 +162,18 @@ def as_torchgeo(
 def _stacked(sample: Sample, names: Sequence[str]) -> tuple[Tensor, Tensor]:
     """Return (values, valid) of all bands together, each [time,] band, y, x."""
     finest = max(sample[name].shape[-1] for name in names)
-    n_slots = {sample[name].shape[0] for name in names if sample[name].ndim > 3} - {1}
+    n_slots = {sample[name].shape[0] for name in names if sample[name].ndim > 3}
     if len(n_slots) > 1:
         counts = ", ".join(f"{name}: {sample[name].shape[0]}" for name in names if sample[name].ndim > 3)
         raise ConfigError(f"layers with other numbers of slots do not make one image ({counts})", hint="slots={...}")
-    steps = n_slots.pop() if n_slots else 0
+    steps = 0 if n_slots <= {1} else n_slots.pop()
     values: list[Tensor] = []
     valid: list[Tensor] = []
     for name in names:
         factor, rest = divmod(finest, sample[name].shape[-1])
         if rest:
             raise ConfigError(f"pixels of '{name}' are no multiple of the finest", hint="image=[...] without it")
-        pair = upsample(sample[name], sample[f"{name}_mask"], factor, "nearest", "")
+        pair = upsample(sample[name], sample[f"{name}_mask"], factor, smooth=False)
         for one, into in zip(pair, (values, valid), strict=True):
             flat = one.squeeze(0) if one.ndim > 3 and not steps else one
             into.append(flat if flat.ndim > 3 or not steps else flat.expand(steps, *flat.shape))

@@ -7,12 +7,18 @@ from collections.abc import Iterable, Mapping
 
 from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.raster import Kind
-from m3leo_prep.reader.learning.tensors import empty, torch
+from m3leo_prep.reader.learning.tensors import buffer, torch
+from m3leo_prep.reader.learning.transforms.info import KeyInfo
 from m3leo_prep.reader.selection import Pick
 
 SMOOTH = frozenset({Kind.POWER, Kind.COHERENCE, Kind.REFLECTANCE, Kind.CONTINUOUS})
 """Kinds between whose values one may interpolate as they are stored; phases, directions and codes are repeated."""
 METHODS = ("nearest", "bilinear")
+
+
+def is_smooth(info: KeyInfo) -> bool:
+    """Return whether one may interpolate between values of a key: not if they are, or might be, directions."""
+    return info.kind in SMOOTH and info.direction == "none"
 
 
 def factors(picks: Iterable[Mapping[str, Pick]]) -> dict[str, int]:
@@ -38,37 +44,37 @@ def factors(picks: Iterable[Mapping[str, Pick]]) -> dict[str, int]:
 
 
 def upsample(
-    values: torch.Tensor, valid: torch.Tensor, factor: int, method: str | None, kind: str
+    values: torch.Tensor, valid: torch.Tensor, factor: int, *, smooth: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return (values, valid) with ``factor`` pixels for each, along both axes.
 
-    A fine pixel is valid where the coarse one around it is. ``bilinear`` interpolates between centres of coarse pixels,
-    those at the edge going on outward; missing ones have no weight. Values are as they are read: backscatter in dB.
+    A fine pixel is valid where the coarse one around it is. Pixels are repeated, or with ``smooth`` interpolated
+    bilinearly between centres of coarse pixels, those at the edge going on outward; missing ones have no weight. Values
+    are as they are read: backscatter in dB.
 
     Args:
         values: (..., y, x), 0 or another finite number where missing.
         valid: bool of the same shape.
         factor: 1 or more.
-        method: ``nearest`` or ``bilinear``.
-        kind: of the variable; other than those of ``SMOOTH`` are repeated by either method.
+        smooth: interpolate.
     """
     if factor == 1:
         return values, valid
-    if method == "bilinear" and kind in SMOOTH:
+    if smooth:
         return _bilinear(values, valid, factor), _repeated(valid, factor)
     return _repeated(values, factor), _repeated(valid, factor)
 
 
 def _repeated(tensor: torch.Tensor, factor: int) -> torch.Tensor:
     *lead, height, width = tensor.shape
-    made = empty((*lead, height * factor, width * factor), tensor.dtype)
+    made = buffer((*lead, height * factor, width * factor), tensor.dtype)
     made.view(*lead, height, factor, width, factor).copy_(tensor[..., :, None, :, None])
     return made
 
 
 def _bilinear(values: torch.Tensor, valid: torch.Tensor, factor: int) -> torch.Tensor:
     *lead, height, width = values.shape
-    made = empty((*lead, height * factor, width * factor), values.dtype)
+    made = buffer((*lead, height * factor, width * factor), values.dtype)
     weights = valid.to(values.dtype)
     shape = (math.prod(lead), 1, height, width)
     total = _between(weights.reshape(shape), factor)

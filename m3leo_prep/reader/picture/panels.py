@@ -79,6 +79,22 @@ def make_block(
     quality = read_quality(dataset, row, layer, array)
     slots = chosen_slots(quality, max_slots)
     wanted = looks(array, layer=layer.name, n_slots=len(slots))
+    return draw_looks(dataset, row, layer, array, wanted, quality, slots, pixels=pixels, colour=colour)
+
+
+def draw_looks(
+    dataset: Dataset,
+    row: int,
+    layer: StoredLayer,
+    array: StoredArray,
+    wanted: Sequence[Look],
+    quality: Quality,
+    slots: Sequence[int],
+    *,
+    pixels: int,
+    colour: ColourMap,
+) -> Block:
+    """Return the wanted looks of a chip's slots as panels; only their bands are read. Raises as ``make_block``."""
     bands = sorted({band for look in wanted for band in look.bands})
     given = None if layer.is_static else slots
     values, valid = dataset.read(row, layer.name, array.name, slots=given, bands=bands)

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+
+from m3leo_prep.core.layer import Codec
+from m3leo_prep.reader.manifest import StoredArray, StoredLayer
+from m3leo_prep.store.codec import ChunkCodec
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +37,49 @@ class Piece:
     runs: tuple[Run, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How some slots and bands of a variable's chips are read: the same for all chips, and made once."""
+
+    codec: ChunkCodec
+    chunk_shape: tuple[int, int]
+    """(plane, pixel) of a chunk."""
+    dtype: np.dtype[Any]
+    """Of its codes."""
+    chip_chunks: int
+    """Chunks of a chip in one shard; they lie next to each other."""
+    shards: tuple[tuple[int, tuple[Piece, ...]], ...]
+    """Places of shards along the slots, -1 of a static layer, and the chunks to read of each."""
+    n_bytes: int
+    """Of all these chunks, decoded."""
+
+
+def plan(layer: StoredLayer, array: StoredArray, slots: tuple[int, ...], bands: tuple[int, ...]) -> Plan:
+    """Return how these slots and bands of a variable are read, in the order of the result."""
+    cut = (layer.is_static, layer.shard_slots, layer.chunk_slots, array.band_chunk, len(array.bands))
+    return _plan(cut, layer.size**2, array.dtype, array.codec, slots, bands)
+
+
 @lru_cache(1024)
+def _plan(
+    cut: tuple[bool, int, int, int, int],
+    pixels: int,
+    dtype: str,
+    codec: Codec,
+    slots: tuple[int, ...],
+    bands: tuple[int, ...],
+) -> Plan:
+    is_static, shard_slots, chunk_slots, band_chunk, n_bands = cut
+    found = pieces(shard_slots, chunk_slots, band_chunk, n_bands, slots, bands)
+    by_shard = groupby(found, attrgetter("slot_shard"))
+    shards = tuple((-1 if is_static else shard, tuple(of_shard)) for shard, of_shard in by_shard)
+    shape = chunk_slots * band_chunk, pixels
+    made = ChunkCodec(dtype, codec)
+    stored = made.stored_dtype
+    n_bytes = len(found) * math.prod(shape) * stored.itemsize
+    return Plan(made, shape, stored, shard_slots // chunk_slots * (n_bands // band_chunk), shards, n_bytes)
+
+
 def pieces(
     shard_slots: int, chunk_slots: int, band_chunk: int, n_bands: int, slots: tuple[int, ...], bands: tuple[int, ...]
 ) -> tuple[Piece, ...]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from m3leo_prep.blobs.cached import Cached
 from m3leo_prep.blobs.local import LocalBlobs
 from m3leo_prep.core.errors import StoreError
 from m3leo_prep.ports.blobs import Readable
@@ -48,6 +49,10 @@ class Ranges(Protocol):
         """Raise StoreError if the shard has another size, which ``get`` need not notice."""
         ...
 
+    def forget(self, shard: ShardId, start: int, length: int) -> None:
+        """Keep no copy of a part that is damaged: the next ``get`` reads it from where it comes from."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class LocalRanges:
@@ -78,6 +83,9 @@ class LocalRanges:
 
     def check_size(self, shard: ShardId, size: int) -> None:
         """Return at once: sizes are checked whenever a file is opened."""
+
+    def forget(self, shard: ShardId, start: int, length: int) -> None:
+        """Return at once: this is where it comes from."""
 
     def _open(self, shard: ShardId, size: int) -> held.File:
         key = (self.owner, *shard)
@@ -114,6 +122,7 @@ class RemoteRanges:
         except FileNotFoundError as error:
             raise self.faults.absent(shard.name, size) from error
         if len(data) != length:
+            self.forget(shard, start, length)
             self.check_size(shard, size)
             where = f"{self.root.url}/{shard.name}"
             raise StoreError(f"{len(data)} bytes came instead of {length}", where=where, hint="try again")
@@ -126,6 +135,11 @@ class RemoteRanges:
             raise self.faults.absent(shard.name, size)
         if found != size:
             raise self.faults.another_size(shard.name, found, size)
+
+    def forget(self, shard: ShardId, start: int, length: int) -> None:
+        """Let a cache on this machine forget it."""
+        if isinstance(self.root, Cached):
+            self.root.forget(shard.name, start, length)
 
 
 def open_ranges(root: Readable, owner: int, faults: Faults) -> LocalRanges | RemoteRanges:

@@ -276,6 +276,8 @@ class _Handler(BaseHTTPRequestHandler):
             return route(Call(hub.holdings, hub.endpoint, cdn, token, parts, query, headers, lambda: body, drop))
         except Refused as refused:
             return refused.answer()
+        except ConnectionError:  # whoever asked has gone
+            return Refused(400, "stand-in: the request did not come whole").answer()
         except Exception as error:  # noqa: BLE001 a mistake of ours: a dropped connection would be asked again for long
             traceback.print_exc()
             return Refused(400, f"stand-in: its own mistake: {type(error).__name__}: {error}").answer()

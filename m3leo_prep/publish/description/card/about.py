@@ -34,3 +34,13 @@ class About:
         """``owner/name`` on the Hub; empty elsewhere."""
         kind, _, rest = self.target.partition("://datasets/")
         return "/".join(rest.split("@")[0].split("/")[:2]) if kind == "hf" else ""
+
+    @property
+    def hub_page(self) -> str:
+        """Address of its page on the Hub; empty elsewhere."""
+        return f"https://huggingface.co/datasets/{self.hub_name}" if self.hub_name else ""
+
+    @property
+    def hub_revision(self) -> str:
+        """Branch, tag or commit on the Hub; empty = its main branch."""
+        return self.target.partition("@")[2].partition("/")[0] if self.hub_name else ""

@@ -10,6 +10,7 @@ from typing import Any
 from m3leo_prep.pipeline.report.figures import SPLITS, LayerFigures, SplitFigures
 from m3leo_prep.publish.description.card.about import About
 from m3leo_prep.publish.description.card.words import escaped, number, several, share, table
+from m3leo_prep.publish.description.licences import last_day
 
 MOST_CLASSES = 24
 """Of a label that a table lists; the rest is in chips.parquet."""
@@ -52,7 +53,7 @@ def _variables(layer: LayerFigures, stored: Mapping[str, Any]) -> Iterator[list[
             f"`{layer.name}.{array['name']}`" if many else f"`{layer.name}`",
             layer.role,
             f"{told} ({classes})" if classes else told,
-            escaped(array["unit"]),
+            {"1": "none", "class": "codes"}.get(array["unit"]) or escaped(array["unit"]),
             f"{number(layer.pitch_m)} m, {layer.size_px} px",
             "static" if not layer.n_slots else f"{layer.n_slots}",
             array["dtype"],
@@ -72,11 +73,18 @@ def _slots(about: About) -> Iterator[str]:
         slots = [slot for slot in about.manifest["layers"][layer.name]["slots"] if slot["start"]]
         if not slots:
             continue
-        names = [escaped(slot["label"]) for slot in slots]
+        names = [_slot(slot) for slot in slots]
         told = ", ".join(names) if len(names) <= 6 else f"{names[0]}, {names[1]}, … {names[-1]}"
         lines.append(f"- `{layer.name}`: {told}")
     if lines:
-        yield "Slots in time (start included, end excluded):\n\n" + "\n".join(lines)
+        yield "Slots in time, both days included:\n\n" + "\n".join(lines)
+
+
+def _slot(slot: Mapping[str, Any]) -> str:
+    """Return a slot's label, and its first and last day where that does not tell them."""
+    first, last = slot["start"][:10], last_day(slot["end"])
+    label = escaped(slot["label"])
+    return label if slot["label"] in {first, f"{first}_{last}"} else f"{label} ({first} to {last})"
 
 
 def _meanings(about: About) -> Iterator[str]:
@@ -131,7 +139,7 @@ def _policy(policy: Mapping[str, Any]) -> str:
     if policy.get("block_km"):
         told.append(f"{number(policy['block_km'], 4)} km wide")
     if policy.get("buffer_km"):
-        told.append(f"buffer {number(policy['buffer_km'], 3)} km, which {policy['buffer_side']} yields first")
+        told.append(f"buffer {number(policy['buffer_km'], 3)} km, taken from {policy['buffer_side']} first")
     if policy.get("shares"):
         told.append("asked shares " + ", ".join(f"{name} {value:g}" for name, value in policy["shares"].items()))
     if policy.get("stratify"):

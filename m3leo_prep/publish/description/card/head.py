@@ -24,11 +24,19 @@ RADAR = {Kind.POWER, Kind.COHERENCE, Kind.WRAPPED_PHASE, Kind.UNWRAPPED_PHASE}
 INTERFEROMETRIC = RADAR - {Kind.POWER}
 
 
-def head(manifest: Mapping[str, Any], licence: Licence) -> str:
-    """Return the head between its two lines of dashes."""
+def head(manifest: Mapping[str, Any], licence: Licence, page: str) -> str:
+    """Return the head between its two lines of dashes.
+
+    Args:
+        manifest: the dataset's.
+        licence: of the whole.
+        page: address of the card on the Hub; empty elsewhere.
+    """
     made: dict[str, Any] = {"license": licence.hub_id}
     if licence.hub_id == "other":
-        made |= {"license_name": "terms-of-the-inputs", "license_link": licence.url}
+        made["license_name"] = "terms-of-the-inputs"
+        if page:  # the Hub takes an address, or a file called LICENSE
+            made["license_link"] = f"{page}#licence"
     made |= {
         "pretty_name": pretty_name(manifest),
         "size_categories": [size_category(int(manifest["n_chips"]))],
@@ -42,7 +50,7 @@ def head(manifest: Mapping[str, Any], licence: Licence) -> str:
 
 def pretty_name(manifest: Mapping[str, Any]) -> str:
     """Return the name for people: that of the recipe and that of the area, once where they are the same."""
-    name, area = str(manifest["name"]), str(manifest["area"]["name"])
+    name, area = manifest["name"], " ".join(str(manifest["area"]["name"]).split())
     return name if name == area else f"{name}, {area}"
 
 

@@ -8,6 +8,7 @@ from m3leo_prep.publish.description.card import contents, origins, using
 from m3leo_prep.publish.description.card.about import About
 from m3leo_prep.publish.description.card.head import head, pretty_name
 from m3leo_prep.publish.description.card.words import escaped, number, several, share, size
+from m3leo_prep.publish.description.licences import last_day
 
 MARK = "<!-- Made by m3leo-prep from the dataset's manifest and tables: changes here are lost. -->"
 """How a card of ours is told from a page that somebody wrote."""
@@ -28,7 +29,8 @@ def card(about: About) -> str:
         origins.licence(about),
         using.citation(about),
     )
-    return head(about.manifest, about.licence) + f"{MARK}\n\n" + "\n\n".join(part for part in sections if part) + "\n"
+    text = "\n\n".join([MARK, *(part for part in sections if part)])
+    return f"{head(about.manifest, about.licence, about.hub_page)}{text}\n"
 
 
 def _opening(about: About) -> Iterator[str]:
@@ -37,7 +39,7 @@ def _opening(about: About) -> Iterator[str]:
         yield escaped(whole.description)
     counts = [(role, sum(one.role == role for one in layers)) for role in ("input", "label")]
     roles = [several(n, f"{role} layer") for role, n in counts if n]
-    times = f", from {whole.first[:10]} until {whole.last[:10]}" if whole.first and whole.last else ""
+    times = f", from {whole.first[:10]} to {last_day(whole.last)}" if whole.first and whole.last else ""
     yield (
         f"**{several(whole.n_chips, 'chip')}**, each a square of {number(whole.chip_km, 4)} km "
         f"({about.manifest['grid']['chip_px']} px of {number(whole.resolution_m)} m) in the area "

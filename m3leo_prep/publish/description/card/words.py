@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 
 def number(value: float | None, digits: int = 3) -> str:
     """Return a number with so many significant digits; thousands are grouped, whole numbers are whole.
 
-    >>> number(1234.5), number(0.00451), number(12.0), number(None)
-    ('1,234', '0.00451', '12', 'unknown')
+    >>> number(1234.5), number(999.7), number(0.00451), number(12.0), number(None)
+    ('1,234', '1,000', '0.00451', '12', 'unknown')
     """
     if value is None:
         return "unknown"
-    if abs(value) >= 10**digits or float(value).is_integer():
+    if abs(value) >= 10**digits - 0.5 or float(value).is_integer():
         return f"{value:,.0f}"
     return f"{value:.{digits}g}"
 
@@ -37,15 +38,15 @@ def share(value: float | None) -> str:
 def size(n: int) -> str:
     """Return a number of bytes.
 
-    >>> size(999), size(64_879_712)
-    ('999 B', '64.9 MB')
+    >>> size(999), size(999_900), size(64_879_712)
+    ('999 B', '1 MB', '64.9 MB')
     """
     value = float(n)
     for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
+        if value < 999.5:
             return f"{value:.3g} {unit}"
         value /= 1000
-    return f"{value:,.3g} TB"
+    return f"{number(value)} TB"
 
 
 def several(n: int, one: str, many: str = "") -> str:
@@ -57,11 +58,17 @@ def several(n: int, one: str, many: str = "") -> str:
     return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 
+_SIGNS = re.compile(r"[\\`*_\[\]<>|~&$#]|^[-+=]|(?<=^\d)[.)]|(?<=^\d\d)[.)]")
+"""What Markdown, HTML or the Hub's formulas would read as theirs: anywhere, or at the beginning as a list or a rule."""
+
+
 def escaped(text: str) -> str:
-    """Return text that Markdown shows as it is, also inside a table."""
-    for sign in "\\`*_[]<>|":
-        text = text.replace(sign, f"\\{sign}")
-    return " ".join(text.split())
+    r"""Return text that Markdown shows as it is, also inside a table, in one line.
+
+    >>> print(escaped("1. a_b $x$ <b>"), escaped("- 2 - 1"))
+    1\. a\_b \$x\$ \<b\> \- 2 - 1
+    """
+    return _SIGNS.sub(r"\\\g<0>", " ".join(text.split()))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = ()) -> str:

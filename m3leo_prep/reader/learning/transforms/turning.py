@@ -44,8 +44,12 @@ def turn(sample: Sample, keys: Keys, quarters: int, *, mirror: bool) -> Sample:
     for name, info in keys.items():
         if name in sample and info.direction != "none":
             values = _directed(name, info, turned[name], quarters, mirror=mirror)
-            mask = turned.get(f"{name}_mask")
-            turned[name] = values if mask is None else values.masked_fill(~mask, 0)
+            mask = turned[f"{name}_mask"]
+            if info.direction == "vector" and quarters % 2:
+                # What was east is north now; one of them may be missing, or hidden.
+                east, north = _components(info)
+                mask[..., [east, north], :, :] = mask[..., [north, east], :, :]
+            turned[name] = values.masked_fill(~mask, 0)
     turned[TURNED] = _combined(int(sample.get(TURNED, 0)), quarters, mirror=mirror)
     return turned
 
@@ -158,6 +162,12 @@ def _component(band: str) -> str:
     return {"e": "east", "n": "north"}.get(word := re.split(r"[^a-z]+", band.lower())[-1], word)
 
 
+def _components(info: KeyInfo) -> tuple[int, int]:
+    """Return the places of the bands east and north."""
+    parts = [_component(band) for band in info.bands]
+    return parts.index("east"), parts.index("north")
+
+
 def _directed(name: str, info: KeyInfo, values: Tensor, quarters: int, *, mirror: bool) -> Tensor:
     """Return values of directions for a turned chip; normalised ones are made physical in between."""
     import torch
@@ -174,8 +184,7 @@ def _directed(name: str, info: KeyInfo, values: Tensor, quarters: int, *, mirror
         # A tiny negative angle is rounded to 360, which is 0.
         physical = physical.masked_fill(physical >= 360.0, 0.0)
     else:
-        parts = [_component(band) for band in info.bands]
-        e, n = parts.index("east"), parts.index("north")
+        e, n = _components(info)
         east, north = physical[..., e, :, :], physical[..., n, :, :]
         east = -east if mirror else east
         for _ in range(quarters):

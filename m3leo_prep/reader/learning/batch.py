@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from m3leo_prep.core.encoding import CLASS_FILL
 from m3leo_prep.reader.manifest import StoredArray
-from m3leo_prep.reader.pixels.convert import Convert, fastest
-from m3leo_prep.reader.pixels.shards import ShardReader, Want
+from m3leo_prep.reader.pixels.convert import Convert, fitting
+from m3leo_prep.reader.pixels.pieces import Plan, plan
+from m3leo_prep.reader.pixels.shards import ShardReader
+from m3leo_prep.reader.pixels.sinks import Want
 from m3leo_prep.reader.selection import Pick
 from m3leo_prep.reader.statistics import MeanStd
 
@@ -32,21 +34,22 @@ class Job:
 
 
 def fill(reader: ShardReader, jobs: Sequence[Job], *, threads: int | None = None) -> None:
-    """Read every job's codes, and write its values and mask in one pass.
+    """Read every job's codes, and write its values and mask, chunk by chunk.
 
     Args:
         reader: of the dataset that all jobs are of.
         jobs: what to read; order does not matter.
         threads: how many read and decode at a time, without any influence on the result; None = 16 over a network, one
-            in a worker process, else as many as there are cores, up to 4.
+            in a worker process or for little, else as many as there are cores, up to 4.
 
     Raises:
         ValueError: the places of a job do not fit what it picks.
         StoreError: a shard is absent or has another size than listed.
         VerifyError: a shard is damaged; the message names shard and chip.
     """
-    convert = fastest()
+    convert = fitting(sum([job.values.size for job in jobs]))
     by_plane: dict[tuple[int, int], MeanStd] = {}  # jobs of one key share their pick and statistics
+    plans: dict[int, Plan] = {}
     wants = []
     for job in jobs:
         pick, mean_std = job.pick, None
@@ -55,7 +58,8 @@ def fill(reader: ShardReader, jobs: Sequence[Job], *, threads: int | None = None
             mean_std = by_plane[shared] = by_plane.get(shared) or _by_plane(pick, job.statistics)
         values, valid = _planes(job)
         sink = _Values(values, valid, pick.array, mean_std, convert)
-        wants.append(Want(pick.layer, pick.array, job.row, pick.slots, pick.bands, sink))
+        how = plans.get(id(pick)) or plans.setdefault(id(pick), plan(pick.layer, pick.array, pick.slots, pick.bands))
+        wants.append(Want(pick.layer, pick.array, job.row, how, sink))
     reader.collect(wants, threads=threads)
 
 
@@ -84,10 +88,10 @@ class _Values(NamedTuple):
 
 def _by_plane(pick: Pick, statistics: MeanStd) -> MeanStd:
     """Return (mean, std) of every plane, slots and the bands of each: two float32 (plane,)."""
-    shape = (len(pick.slots), len(pick.bands))
-    mean, std = (
-        np.ascontiguousarray(np.broadcast_to(part.reshape(1, -1), shape), np.float32).reshape(-1) for part in statistics
-    )
+    made = np.empty((2, len(pick.slots), len(pick.bands)), np.float32)
+    for of_planes, part in zip(made, statistics, strict=True):
+        of_planes[...] = part.reshape(1, -1)
+    mean, std = made.reshape(2, -1)
     return mean, std
 
 
