@@ -75,6 +75,11 @@ def hub(hub_server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ite
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
     for name, value in {"HF_HOME": home, "HF_HUB_CACHE": home / "hub", "HF_TOKEN_PATH": home / "token"}.items():
         monkeypatch.setattr(constants, name, str(value))
+    if "datasets" in sys.modules:
+        config = importlib.import_module("datasets.config")
+        monkeypatch.setattr(config, "HF_ENDPOINT", hub_server.endpoint)
+        url = hub_server.endpoint + "/datasets/{repo_id}/resolve/{revision}/{path}"
+        monkeypatch.setattr(config, "HUB_DATASETS_URL", url)
     shared = importlib.import_module("huggingface_hub.hf_api").api
     monkeypatch.setattr(shared, "endpoint", hub_server.endpoint)
     huggingface_hub.HfFileSystem.clear_instance_cache()

@@ -168,7 +168,7 @@ def test_providers_are_listed_with_their_state(run: Run, tmp_path: Path) -> None
     (tmp_path / "home" / ".netrc").write_text("this is no netrc")
     broken = run("login", "--json")
     rows = {row["provider"]: row for row in json.loads(broken.stdout)}
-    assert rows.keys() == {"earthdata", "elsewhere", "gee", "lacking"}
+    assert rows.keys() == {"earthdata", "elsewhere", "gee", "hub", "lacking"}
     assert "not a netrc file" in broken.stderr
     assert "no_such_module_here" in broken.stderr
     assert rows["earthdata"]["stored"] is False
@@ -229,7 +229,7 @@ def test_a_provider_with_its_own_command_is_sent_there(run: Run) -> None:
     ("name", "says"),
     [
         ("earthdta", "did you mean 'earthdata'?"),
-        ("zzz", "choose from: earthdata, elsewhere, gee, lacking"),
+        ("zzz", "choose from: earthdata, elsewhere, gee, hub, lacking"),
         ("lacking", "pip install no_such_module_here"),
     ],
 )
