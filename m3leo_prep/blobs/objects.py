@@ -120,9 +120,9 @@ class ObjectBlobs:
             CredentialsError: it may not be written.
             StoreError: it could not be written.
         """
-        whole = isinstance(data, (bytes, bytearray, memoryview))
-        if is_forked():
-            self._put(name, bytes(data) if whole else b"".join(data), if_absent=if_absent)  # type: ignore[arg-type]
+        if is_forked():  # what goes to the helper is pickled
+            whole = bytes(data) if isinstance(data, (bytes, bytearray, memoryview)) else b"".join(data)
+            self._put(name, whole, if_absent=if_absent)
         else:
             self._put(name, data, if_absent=if_absent)
 

@@ -23,8 +23,7 @@ class ReadableStore(Store):
         self._root, self._folder = root, folder
 
     def __eq__(self, other: object) -> bool:
-        same = isinstance(other, ReadableStore)
-        return same and (self._root, self._folder) == (other._root, other._folder)  # type: ignore[attr-defined]
+        return isinstance(other, ReadableStore) and (self._root, self._folder) == (other._root, other._folder)
 
     def __hash__(self) -> int:
         return hash((self._root.url, self._folder))

@@ -90,7 +90,7 @@ def said(call) -> str:
     """Return all that a person could get to see of an error."""
     try:
         call()
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001  whatever is raised must show no secret
         return "".join(traceback.format_exception(error))
     return "no error"
 
