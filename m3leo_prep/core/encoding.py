@@ -67,6 +67,11 @@ class Encoding:
         return np.nan if self.fill is None else self.fill
 
 
+def code_range(encoding: Encoding) -> dict[str, float]:
+    """Return the least and the largest code of a valid value, as ``low`` and ``high``."""
+    return {"low": encoding.valid_min / encoding.scale, "high": encoding.valid_max / encoding.scale}
+
+
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """Codes of one block, with what encoding had to change."""
@@ -188,6 +193,8 @@ def default_encoding(variable: Variable) -> Encoding:
             return Encoding("int16", -32768, 0.0001, "none", -1.0, 3.2766)
         case Kind.WRAPPED_PHASE:
             return Encoding("int16", -32768, 0.0001, "none", -3.1416, 3.1416, unit="rad")
+        case Kind.UNWRAPPED_PHASE if variable.unit == "m":  # as displacement: 0.01 mm, far below a fringe's 27.7 mm
+            return Encoding("int32", -(2**31), 1e-5, "none", -1e3, 1e3, unit="m")
         case Kind.UNWRAPPED_PHASE:
             return Encoding("int32", -(2**31), 0.001, "none", -1e5, 1e5, unit="rad")
         case Kind.ANGLE:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from m3leo_prep.core.choice import Rule
 from m3leo_prep.core.encoding import Encoding
 from m3leo_prep.core.raster import Slot, Variable
 
@@ -72,6 +73,8 @@ class Layer:
     chunk_slots: int
     """Slots per chunk: 1, or all of a short series."""
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    rule: Rule | None = None
+    """How the items of a slot are chosen for each chip; None: by their dates."""
 
     @property
     def is_static(self) -> bool:

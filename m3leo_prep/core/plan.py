@@ -26,6 +26,10 @@ NOT_IN_DIGEST = frozenset({"path", "geoid", "script"})
 of a source with a ``script`` holds its code."""
 
 
+PHASE_REFERENCE = 1
+"""Version of how the reference of unwrapped phase is found, which ledger records hold."""
+
+
 def digest_of(value: Any) -> str:
     """Return the SHA-256 of a JSON value in canonical form (sorted keys, no spaces)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
@@ -82,6 +86,8 @@ class LayerPlan:
     citation: str = ""
     pitch: float | None = None
     """Native pixel size in metres, for messages."""
+    heights: LayerPlan | None = None
+    """The layer that ``dem`` names, on this layer's lattice: what the source is told of the ground."""
 
     def settings(self) -> dict[str, Any]:
         """Return everything but chips, slots and items that decides the stored bytes, as JSON values."""
@@ -98,6 +104,8 @@ class LayerPlan:
             "options": {k: v for k, v in self.source.options.items() if k not in NOT_IN_DIGEST},
             "source_version": self.source_version,
             "ops": dict(self.op_versions),
+            **({"rule": layer.rule.document()} if layer.rule else {}),
+            **({"heights": self.heights.settings()} if self.heights else {}),
             "arrays": [
                 {
                     "name": array.variable.name,
@@ -108,6 +116,7 @@ class LayerPlan:
                     "band_chunk": array.band_chunk,
                     **compression(array),
                     **_correlation(array.variable),
+                    **({"reference": PHASE_REFERENCE} if array.variable.kind is Kind.UNWRAPPED_PHASE else {}),
                     "encoding": {
                         "dtype": array.encoding.dtype,
                         "fill": array.encoding.fill,

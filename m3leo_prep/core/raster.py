@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from m3leo_prep.core.reasons import Reason
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -75,21 +77,29 @@ class Variable:
     empty: it gives its own pixels, and they are warped here."""
 
 
+SlotKind = Literal["period", "pair", "orbit"]
+
+
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One step of the time axis, half-open ``[start, end)`` in UTC; static layers have one without times."""
+    """One step of the time axis, half-open ``[start, end)`` in UTC; static layers have one without times.
+
+    Which items fill a period is said by their dates alone. Pairs and orbits are chosen for each chip by the layer's
+    rule, see ``core.choice``; ``start`` and ``end`` of a pair are the period in which both of its dates lie.
+    """
 
     label: str
     start: datetime | None = None
     end: datetime | None = None
+    kind: SlotKind = "period"
 
     @property
     def is_static(self) -> bool:
         """True for the only slot of a layer without a time axis."""
-        return self.start is None
+        return self.start is None and self.kind == "period"
 
     def contains(self, when: datetime | None) -> bool:
-        """True if ``when`` (UTC) falls into the slot; a static slot takes everything."""
+        """True if ``when`` (UTC) falls into the slot; a slot without times takes everything."""
         if self.start is None or self.end is None:
             return True
         return when is not None and self.start <= when < self.end
@@ -154,6 +164,17 @@ class Raster:
 
 
 @dataclass(frozen=True, slots=True)
+class Absent:
+    """Bands that an item does not hold, and will not: what ``read`` yields in place of their pixels."""
+
+    item: Item
+    variable: str
+    bands: tuple[str, ...]
+    reason: Reason
+    """``BAND_NOT_IN_PRODUCT``, ``LAYER_NOT_IN_VERSION`` ...: given to chips that nothing else gives pixels to."""
+
+
+@dataclass(frozen=True, slots=True)
 class SourceInfo:
     """What a configured source delivers; it answers without touching pixels."""
 
@@ -169,6 +190,17 @@ class SourceInfo:
     composites: bool = False
     """True if the source composites: ``read`` is asked for all items of a slot at once and yields, by variable, the one
     raster that they make together, on the GeoBox asked for or on one that divides its pixels."""
+    joint: bool = False
+    """True if the items of one acquisition are read together, in one call of ``read``: frames that must be fitted."""
+    slot_kinds: tuple[SlotKind, ...] = ("period",)
+    """What the items can fill: periods by their dates, or pairs or orbits by the properties that ``core.choice``
+    names."""
+    year: int | None = None
+    """The one year of a product that has no other: what a bare ``slots: seasons`` means."""
+    nothing: Reason | None = None
+    """Why no item gives a chip any pixel; None = ``NO_ACQUISITION``, and of static layers ``NOT_IN_DATASET``."""
+    on_heights: tuple[str, ...] = ()
+    """Variables that are computed at the heights of the ground: the layer must then name its ``dem``."""
     concurrent_reads: int = 1
     """Reads of one unit worth having under way at once: more than 1 where a provider's answer is waited for."""
     licence: str = "unknown"

@@ -85,6 +85,8 @@ class LayerModel(BaseModel):
     codec: Codec | None = None
     """How its chunks are compressed. Default: as ``storage`` says."""
     encoding: EncodingModel | None = None
+    dem: str | None = None
+    """A static layer of heights in this recipe, at which the source computes what depends on the ground."""
     terrain: list[Literal["slope", "aspect"]] | None = None
     """Computed from the layer's height on the chip's lattice, after projection."""
 
@@ -190,11 +192,12 @@ class Recipe(_Strict):
     def resolved(self) -> dict[str, Any]:
         """Return the recipe with every default written out, as plain YAML values.
 
-        Codecs, and licence and citation of the units, are written where they are not the default: a recipe without
-        them reads as before there were any.
+        Codecs, ``dem``, and licence and citation of the units, are written where they are not the default: a recipe
+        without them reads as before there were any.
         """
         layers = {
-            name: model.model_dump(mode="json", exclude=set() if model.codec else {"codec"}) | model.options
+            name: model.model_dump(mode="json", exclude={key for key in ("codec", "dem") if not getattr(model, key)})
+            | model.options
             for name, model in self.layers.items()
         }
         default = {"storage"} if self.storage == StorageModel() else set()

@@ -12,9 +12,11 @@ from m3leo_prep.core.raster import STATIC, Slot
 from m3leo_prep.core.text import near
 
 FORMS = ("months", "seasons", "years", "dates", "periods")
+RULES = ("pairs", "orbits")
+"""Forms that ``core.choice`` parses."""
 
 
-def parse_slots(value: Any) -> tuple[Slot, ...]:
+def parse_slots(value: Any, *, year: int | None = None) -> tuple[Slot, ...]:
     """Return the slots that a recipe's ``slots:`` asks for, in order of time.
 
     >>> [slot.label for slot in parse_slots({"seasons": 2020})]
@@ -22,15 +24,22 @@ def parse_slots(value: Any) -> tuple[Slot, ...]:
 
     Forms: nothing or ``static``; ``{months: 2020}``; ``{seasons: 2020}`` (winter = December 2019 to February 2020,
     as in GSSIC); ``{years: [2019, 2020]}``; ``{dates: [2020-06-01, ...]}`` (UTC days);
-    ``{periods: [[2020-01-01, 2020-01-15], ...]}`` (last day included).
+    ``{periods: [[2020-01-01, 2020-01-15], ...]}`` (last day included). A bare ``seasons``, ``months`` or ``years``
+    means those of ``year``, the only one that a product has.
 
     Raises:
         ConfigError: unknown form, or overlapping or empty periods.
     """
     if value is None or value == "static":
         return (STATIC,)
+    if year is not None and value in {"seasons", "months", "years"}:
+        value = {value: year}
     if not isinstance(value, Mapping) or len(value) != 1:
-        raise ConfigError(f"slots must be `static` or one of {', '.join(FORMS)}, not {value!r}")
+        hint = f"{value}: [2020]" if value in FORMS else ""
+        raise ConfigError(
+            f"slots must be `static` or one of {', '.join((*FORMS, *RULES))}, not {value!r}",
+            hint=hint and f"say of which year: slots: {{{hint}}}",
+        )
     ((form, given),) = value.items()
     asked = given if isinstance(given, (list, tuple)) else [given]
     match form:
@@ -45,7 +54,7 @@ def parse_slots(value: Any) -> tuple[Slot, ...]:
         case "periods":
             slots = [_period(pair) for pair in asked]
         case _:
-            raise ConfigError(f"unknown slots form '{form}'", hint=near(str(form), FORMS))
+            raise ConfigError(f"unknown slots form '{form}'", hint=near(str(form), (*FORMS, *RULES)))
     if not slots:
         raise ConfigError(f"slots `{form}` lists nothing")
     ordered = sorted(slots, key=lambda slot: slot.start or datetime.min.replace(tzinfo=UTC))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,8 @@ from odc.geo.geobox import GeoBox
 from m3leo_prep.core.defaults import is_computed
 from m3leo_prep.core.errors import ConfigError, CorruptError, NoData
 from m3leo_prep.core.layer import Array, Layer
-from m3leo_prep.core.raster import Item, Kind, Raster, Slot
+from m3leo_prep.core.raster import Absent, Item, Kind, Raster, Slot
+from m3leo_prep.core.reasons import Reason
 from m3leo_prep.ops.composite import Composite, Look, Mosaic
 from m3leo_prep.ops.join import Joined, join
 from m3leo_prep.ops.terrain import MARGIN, horn
@@ -21,6 +23,9 @@ from m3leo_prep.ops.warp import QUADRATURE, Method, coordinate_operation, warp
 from m3leo_prep.ports.faults import content_fault, number_fault, place_fault
 from m3leo_prep.ports.guarded import Guarded
 from m3leo_prep.ports.source import Source
+
+if TYPE_CHECKING:
+    from m3leo_prep.ports.heights import Heights, OnHeights
 
 MOSAICS = frozenset({"first", "last"})
 UNMIXED = frozenset({Kind.CLASSES, Kind.BITS})
@@ -40,6 +45,8 @@ class Derived:
     composites, each item is noted for all chips that got pixels."""
     damaged: list[str] = field(default_factory=list)
     """Messages of items that could not be read."""
+    absent: dict[tuple[str, str], Reason] = field(default_factory=dict)
+    """By variable and band, why an item does not hold it."""
     operations: dict[str, tuple[str, str]] = field(default_factory=dict)
     """By item id, ``source CRS -> zone`` and the coordinate operation, where the two CRSs differ."""
 
@@ -67,6 +74,8 @@ def derive(
     *,
     skip_damaged: bool = False,
     observe: Callable[[Laid], None] | None = None,
+    heights: Heights | None = None,
+    tells_chips: bool = True,
 ) -> Derived:
     """Return the pixels of a window.
 
@@ -74,10 +83,12 @@ def derive(
         source: where the items' pixels come from.
         layer: what to make of them.
         items: those of this slot that may reach the window, in the source's order.
-        geobox: the window on the layer's lattice; a whole number of chips.
+        geobox: the window on the layer's lattice; a whole number of chips, unless ``tells_chips`` is False.
         slot: the slot.
         skip_damaged: go on without a damaged item (noted in ``damaged``) instead of raising.
         observe: told of every raster, in the order in which they are laid.
+        heights: of the ground, for a source that needs them.
+        tells_chips: note which items gave pixels to which chips.
 
     Raises:
         CorruptError: an item is damaged and ``skip_damaged`` is false.
@@ -89,14 +100,17 @@ def derive(
     if margin:
         geobox = geobox.pad(margin)
     # A source that composites has applied the statistic: what it gives is laid as one tile.
-    composited = source.describe().composites
+    info = source.describe()
+    composited = info.composites
     laid_only = {array.variable.name for array in arrays if composited or array.statistic in MOSAICS}
     mosaics = {name: Mosaic() for name in sorted(laid_only)}
     composites = {a.variable.name: Composite(a.statistic) for a in arrays if a.variable.name not in laid_only}
     for group, tiles in enumerate([list(items)] if composited and items else _groups(items, layer)):
         passes = {name: Mosaic() for name in composites}
-        together = [tiles] if composited else [[tile] for tile in tiles]
-        rasters = read_rasters(source, layer, together, geobox, slot, result, skip_damaged=skip_damaged)
+        together = [tiles] if composited or info.joint else [[tile] for tile in tiles]
+        rasters = read_rasters(
+            source, layer, together, geobox, slot, result, skip_damaged=skip_damaged, heights=heights
+        )
         for array in arrays:
             name = array.variable.name
             joined = join([raster for raster in rasters if raster.variable == name])
@@ -110,6 +124,8 @@ def derive(
                 shown = (mosaics.get(name) or passes[name]).add(look, own=own)
                 if observe is not None:
                     observe(Laid(array, group, piece, _inner(look, margin), _within(shown, margin)))
+                if not tells_chips:
+                    continue
                 if composited:
                     chips = _any_per_chip(shown, layer.size, margin)
                     for item in items:
@@ -192,21 +208,42 @@ def read_rasters(
     result: Derived,
     *,
     skip_damaged: bool,
+    heights: Heights | None = None,
 ) -> list[Raster]:
     """Return the rasters of some items, asked for group by group; a damaged one is noted, or raised."""
     rasters: list[Raster] = []
-    for items in together:
+    waiting = deque(together)
+    while waiting:
+        items = waiting.popleft()
+        found: list[Raster] = []
         try:
-            for raster in source.read(items, geobox, slot):
-                _check(source, layer, items, raster, geobox)
-                rasters.append(raster)
+            for given in _given(source, items, geobox, slot, heights):
+                if isinstance(given, Absent):
+                    named = {(given.variable, band): given.reason for band in given.bands}
+                    result.absent = named | result.absent
+                    continue
+                _check(source, layer, items, given, geobox)
+                found.append(given)
         except NoData:
-            continue  # nothing there: a reason, not a failure
+            pass  # nothing there: a reason, not a failure
         except CorruptError as error:
             if not skip_damaged:
                 raise
+            if len(items) > 1 and not source.describe().composites:
+                waiting.extendleft([item] for item in reversed(items))  # the others are whole
+                continue
             result.damaged.append(str(error))
+        rasters += found
     return rasters
+
+
+def _given(
+    source: Source, items: Sequence[Item], geobox: GeoBox, slot: Slot, heights: Heights | None
+) -> Iterable[Raster | Absent]:
+    if heights is None:
+        return source.read(items, geobox, slot)
+    # Planned with heights: the plan has seen that the source takes them.
+    return cast("OnHeights", source).read_on_heights(items, geobox, slot, heights)
 
 
 def _note_used(

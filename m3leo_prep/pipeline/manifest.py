@@ -68,6 +68,8 @@ def _layer_manifest(rows: LayerRows) -> dict[str, Any]:
             {"label": s.label, "start": s.start and s.start.isoformat(), "end": s.end and s.end.isoformat()}
             for s in layer.slots
         ],
+        **({"slot_kind": layer.slots[0].kind, "rule": layer.rule.document()} if layer.rule else {}),
+        **({"dem": plan.heights.layer.name.partition(".")[0]} if plan.heights else {}),
         "shard_chips": layer.shard_chips,
         "shard_slots": layer.shard_slots,
         "chunk_slots": layer.chunk_slots,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,8 @@ from m3leo_prep.core.layer import Layer
 from m3leo_prep.core.plan import NOT_IN_DIGEST, LayerPlan, Plan, SourceSpec, digest_of
 from m3leo_prep.core.recipe import Recipe
 from m3leo_prep.core.sample import Sample
-from m3leo_prep.pipeline.abilities import advice
+from m3leo_prep.pipeline.abilities import advice, bare
+from m3leo_prep.pipeline.heights import SUFFIX, check_dem, check_heights
 from m3leo_prep.pipeline.items import find_items, merged, reaching, with_new_slots
 from m3leo_prep.pipeline.origins import Objects, edited_sources, open_source
 from m3leo_prep.pipeline.proportions.about import check_proportions
@@ -96,7 +97,7 @@ def make_plan(
                 grid,
                 cells,
                 area,
-                specs[name],
+                specs,
                 previous,
                 refresh=refresh,
                 is_sampled=sample is not None,
@@ -170,20 +171,21 @@ def _plan_layer(
     grid: Grid,
     cells: Cells,
     area: Area,
-    spec: SourceSpec,
+    specs: Mapping[str, SourceSpec],
     previous: Plan | None,
     *,
     refresh: bool,
     is_sampled: bool,
 ) -> LayerPlan:
     where = f"layer {name}"
-    model = recipe.layers[name]
+    model, spec = recipe.layers[name], specs[name]
     source = open_source(spec)
     info = source.describe()
     old = next((p for p in previous.layers if p.layer.name == name), None) if previous else None
     layer = resolve_layer(
         name, model, info, grid, n_chips=len(cells), codec=recipe.codec(name), old=old.layer if old else None
     )
+    ground = check_dem(name, recipe.layers, info, bare(spec))
     plan = LayerPlan(
         layer=layer,
         source=spec,
@@ -193,7 +195,10 @@ def _plan_layer(
         licence=info.licence,
         citation=info.citation,
         pitch=info.pitch,
+        heights=None if ground is None else _plan_heights(layer, model.dem or "", recipe, specs, grid, cells, area),
     )
+    if plan.heights is not None and old is not None and old.heights is not None and not refresh:
+        plan = replace(plan, heights=_kept_heights(plan.heights, old.heights, cells, previous))
     native = max(layer.pitch, info.pitch or 0.0)
     kept = (
         not refresh
@@ -219,6 +224,38 @@ def _plan_layer(
             hint="check the area, the slots, and the files or product of this layer",
         )
     return replace(plan, items=items)
+
+
+def _plan_heights(
+    layer: Layer, dem: str, recipe: Recipe, specs: Mapping[str, SourceSpec], grid: Grid, cells: Cells, area: Area
+) -> LayerPlan:
+    """Return the plan of the heights behind a layer: on its lattice, with what is beside it in the recipe."""
+    spec = specs[dem]
+    source = open_source(spec)
+    info = source.describe()
+    # Only its height, on the other layer's lattice, whatever else the recipe makes of it.
+    update = {"resolution": layer.pitch, "terrain": None, "encoding": None, "band_chunk": None}
+    model = recipe.layers[dem].model_copy(update=update)
+    made = resolve_layer(layer.name + SUFFIX, model, info, grid, n_chips=len(cells))
+    check_heights(made, where=f"layer {layer.name}", dem=dem)
+    return LayerPlan(
+        layer=made,
+        source=spec,
+        source_version=info.version,
+        op_versions=_op_versions(made),
+        items=find_items(source, area, made, max(layer.pitch, info.pitch or 0.0)),
+        licence=info.licence,
+        citation=info.citation,
+        pitch=info.pitch,
+    )
+
+
+def _kept_heights(new: LayerPlan, old: LayerPlan, cells: Cells, previous: Plan | None) -> LayerPlan:
+    """Return the heights with the items that are frozen, and those of new ground besides."""
+    if not _same_place(old.source, new.source) or digest_of(old.settings()) != digest_of(new.settings()):
+        return new
+    grown = previous is not None and len(cells) > len(previous.cells)
+    return replace(new, items=merged(old.items, new.items) if grown else old.items)
 
 
 def _same_place(one: SourceSpec, other: SourceSpec) -> bool:

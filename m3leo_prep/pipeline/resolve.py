@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from m3leo_prep.core import defaults
+from m3leo_prep.core.choice import parse_rule
 from m3leo_prep.core.encoding import Encoding, default_encoding
 from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.grid import Grid
@@ -23,7 +24,8 @@ from m3leo_prep.ports.registry import option_names, source_class, source_names
 METRES = frozenset({"m", "metre", "metres", "meter", "meters"})
 COMPANIONS = frozenset(
     {"count", "time", "time_bounds", "bound", "x", "y", "epsg", "x0", "y0", "band", "chip"}
-    | {"first_time", "mean_time", "last_time", "relative_orbit", "orbit_direction"}
+    | {"first_time", "mean_time", "last_time", "relative_orbit", "orbit_direction", "reference_time", "secondary_time"}
+    | {"frame", "perp_baseline", "product_version", "phase_reference"}
 )
 """Names of arrays beside the pixels, which no variable may take."""
 CODES = frozenset({Kind.CLASSES, Kind.BITS})
@@ -75,9 +77,16 @@ def resolve_layer(
     except ConfigError as error:
         raise ConfigError(error.message, where=where, hint=error.hint) from None
     try:
-        slots = parse_slots(model.slots)
+        rule = parse_rule(model.slots)
+        slots = rule.slots() if rule else parse_slots(model.slots, year=info.year)
     except ConfigError as error:
         raise ConfigError(error.message, where=where, hint=error.hint) from None
+    if slots[0].kind not in info.slot_kinds:
+        raise ConfigError(
+            f"source '{model.source}' has no items that fill {slots[0].kind}s here",
+            where=where,
+            hint="say `slots:` as " + " or ".join(_FORMS[kind] for kind in info.slot_kinds),
+        )
     if info.is_static and not slots[0].is_static:
         raise ConfigError(
             f"source '{model.source}' has no times, but the layer asks for slots",
@@ -97,7 +106,15 @@ def resolve_layer(
     )
     if old is not None and old.size == size and (old.slots == slots or _is_longer(slots, old)):
         n, t, chunk_slots = old.shard_chips, old.shard_slots, old.chunk_slots
-    return Layer(name, model.role, pitch, size, slots, arrays, n, t, chunk_slots, dict(info.attributes))
+    return Layer(name, model.role, pitch, size, slots, arrays, n, t, chunk_slots, dict(info.attributes), rule)
+
+
+_FORMS = {
+    "period": "`{seasons: 2020}`, months, years, dates or periods",
+    "pair": "`{pairs: {year: 2020, windows: {short: [0, 60]}, pick: far}}`",
+    "orbit": "`{orbits: 4}`",
+}
+"""How a recipe says slots of a kind."""
 
 
 def _is_longer(slots: tuple[Slot, ...], old: Layer) -> bool:

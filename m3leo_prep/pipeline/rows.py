@@ -33,6 +33,8 @@ class UnitRows:
     classes: dict[str, NDArray[np.int64]]
     altered: dict[str, NDArray[np.int64]]
     """(chip, slot, band, 2): pixels out of range, pixels floored."""
+    reference: dict[str, NDArray[np.float64]]
+    """(chip, slot, band) code that unwrapped phase is counted from in statistics; of no other variable."""
     times: NDArray[np.int64]
     """(chip, slot, 3): first, mean and last acquisition, ns since 1970 UTC."""
     used: list[list[list[str]]]
@@ -63,6 +65,11 @@ class UnitRows:
             moments=full((len(summary.MOMENTS),), np.nan, np.float64),
             classes=classes,
             altered=full((2,), 0, np.int64),
+            reference={
+                a.variable.name: np.full((chips, slots, a.n_bands), np.nan)
+                for a in layer.arrays
+                if a.variable.kind is Kind.UNWRAPPED_PHASE
+            },
             times=np.full((chips, slots, 3), NO_TIME, np.int64),
             used=[[[] for _ in range(slots)] for _ in range(chips)],
             acquisitions=np.zeros((chips, slots), np.uint16),
@@ -71,7 +78,7 @@ class UnitRows:
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return everything that is an array, by ledger name."""
         named: dict[str, NDArray[Any]] = {"times": self.times, "acquisitions": self.acquisitions}
-        for part in ("reason", "valid", "moments", "classes", "altered"):
+        for part in ("reason", "valid", "moments", "classes", "altered", "reference"):
             for name, values in getattr(self, part).items():
                 named[f"{part}.{name}"] = values
         return named

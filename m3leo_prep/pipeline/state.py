@@ -19,6 +19,7 @@ import shapely
 
 from m3leo_prep.blobs.local import LocalBlobs
 from m3leo_prep.core.area import Area
+from m3leo_prep.core.choice import rule_of
 from m3leo_prep.core.encoding import Encoding
 from m3leo_prep.core.errors import StoreError
 from m3leo_prep.core.format import FORMAT_VERSION, is_newer
@@ -170,12 +171,15 @@ class DatasetFolder:
     def _layer(self, document: dict[str, Any], names: dict[str, str]) -> LayerPlan:
         doc = dict(document)
         layer = doc.pop("layer")
-        slots = tuple(Slot(s["label"], _time(s["start"]), _time(s["end"])) for s in layer.pop("slots"))
+        kind = layer.pop("slot_kind", "period")
+        slots = tuple(Slot(s["label"], _time(s["start"]), _time(s["end"]), kind) for s in layer.pop("slots"))
         arrays = tuple(_array(a) for a in layer.pop("arrays"))
-        made = Layer(**layer, slots=slots, arrays=arrays)
+        rule = rule_of(layer.pop("rule")) if "rule" in layer else None
+        made = Layer(**layer, slots=slots, arrays=arrays, rule=rule)
         source = SourceSpec(**doc.pop("source"))
+        heights = self._layer(doc.pop("heights"), names) if "heights" in doc else None
         items = _items(self._plan_table(names[f"items-{made.name}"]))
-        return LayerPlan(layer=made, source=source, items=items, **doc)
+        return LayerPlan(layer=made, source=source, items=items, heights=heights, **doc)
 
 
 def _frozen_form(plan: Plan) -> tuple[dict[str, Any], dict[str, pa.Table]]:
@@ -197,7 +201,8 @@ def _frozen_form(plan: Plan) -> tuple[dict[str, Any], dict[str, pa.Table]]:
         "skip_buffer": plan.skip_buffer,
         "layers": [_layer_document(layer) for layer in plan.layers],
     }
-    tables = {f"items-{layer.layer.name}": _items_table(layer.items) for layer in plan.layers}
+    every = [one for layer in plan.layers for one in (layer, layer.heights) if one is not None]
+    tables = {f"items-{layer.layer.name}": _items_table(layer.items) for layer in every}
     columns: dict[str, Any] = {"epsg": plan.cells.epsg, "col": plan.cells.col, "row": plan.cells.row}
     if plan.split is not None:
         columns["split"] = plan.split
@@ -240,6 +245,7 @@ def _layer_document(plan: LayerPlan) -> dict[str, Any]:
                 for s in layer.slots
             ],
             "arrays": [_array_document(array) for array in layer.arrays],
+            **({"slot_kind": layer.slots[0].kind, "rule": layer.rule.document()} if layer.rule else {}),
         },
         "source": _source_document(plan.source),
         "source_version": plan.source_version,
@@ -247,6 +253,7 @@ def _layer_document(plan: LayerPlan) -> dict[str, Any]:
         "licence": plan.licence,
         "citation": plan.citation,
         "pitch": plan.pitch,
+        **({"heights": _layer_document(plan.heights)} if plan.heights else {}),
     }
 
 

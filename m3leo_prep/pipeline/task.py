@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,7 +23,8 @@ class Task:
 
     unit: Unit
     plan: LayerPlan
-    """Without its items: a task travels to other machines, and a layer may have many thousands."""
+    """Without its items: a task travels to other machines, and a layer may have many thousands. Its heights have those
+    that reach the unit."""
     cells: Cells
     slots: tuple[Slot, ...]
     items: tuple[Item, ...]
@@ -68,19 +70,27 @@ def unchanged(task: Task) -> NDArray[np.bool_]:
 def items_of(cells: Cells, plan: LayerPlan, unit: Unit) -> tuple[list[Slot], list[list[list[Item]]]]:
     """Return the unit's slots and, per chip and slot, the items that may reach the chip, in the source's order."""
     slots = list(plan.layer.slots[unit.first_slot : unit.last_slot])
+    near = near_items(cells, plan)
+    rule = plan.layer.rule
+    if rule is None:
+        return slots, [[[item for item in items if slot.contains(item.datetime)] for slot in slots] for items in near]
+    here = slice(unit.first_slot, unit.last_slot)
+    outlines = cells.polygons()
+    return slots, [rule.choose(outline, items)[here] for outline, items in zip(outlines, near, strict=True)]
+
+
+def near_items(cells: Cells, plan: LayerPlan) -> list[list[Item]]:
+    """Return per chip the items that may reach it, whatever their slot, in the source's order."""
     outlines = cells.polygons()
     # Kernels reach a few pixels over the chip's edge.
     margin = 8 * max(plan.layer.pitch, plan.pitch or 0.0) / 111_000
     north = np.abs(shapely.bounds(outlines)[:, [1, 3]]).max()
     reach = shapely.buffer(outlines, margin / np.cos(np.radians(min(north, 84.0))), join_style="mitre")
     pairs = _index(plan.items).tree.query(reach, predicate="intersects")
-    per_chip: list[list[list[Item]]] = [[[] for _ in slots] for _ in range(len(cells))]
+    near: list[list[Item]] = [[] for _ in range(len(cells))]
     for chip, index in sorted(zip(*pairs.tolist(), strict=True)):
-        item = plan.items[index]
-        for position, slot in enumerate(slots):
-            if slot.contains(item.datetime):
-                per_chip[chip][position].append(item)
-    return slots, per_chip
+        near[chip].append(plan.items[index])
+    return near
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +126,20 @@ def make_task(
 ) -> Task:
     """Return the task of a unit; ``cells`` and ``splits`` are those of the unit alone, None = no splits."""
     slots, per_chip = items_of(cells, plan, unit)
-    digests = chip_digests(cells.ids(), digest_of(plan.settings()), tuple(slots), per_chip)
+    ground: list[list[Item]] = [[] for _ in per_chip] if plan.heights is None else near_items(cells, plan.heights)
+    told_of = [[[*slot, *heights] for slot in chip] for chip, heights in zip(per_chip, ground, strict=True)]
+    digests = chip_digests(cells.ids(), digest_of(plan.settings()), tuple(slots), told_of)
     place = _index(plan.items).place
     found = {item.id: item for chip in per_chip for slot in chip for item in slot}
     items = tuple(sorted(found.values(), key=lambda item: place[item.id]))
     rank = {item.id: i for i, item in enumerate(items)}
     reaching = tuple(tuple(tuple(rank[item.id] for item in slot) for slot in chip) for chip in per_chip)
     told = np.full(len(cells), Split.NONE, np.uint8) if splits is None else splits
-    return Task(unit, replace(plan, items=()), cells, tuple(slots), items, reaching, digests, prior, told)
+    light = replace(plan, items=(), heights=plan.heights and replace(plan.heights, items=ground_items(plan, ground)))
+    return Task(unit, light, cells, tuple(slots), items, reaching, digests, prior, told)
+
+
+def ground_items(plan: LayerPlan, near: Sequence[Sequence[Item]]) -> tuple[Item, ...]:
+    """Return the items of a layer's heights that reach any chip, once each, in order."""
+    wanted = {item.id for items in near for item in items}
+    return () if plan.heights is None else tuple(item for item in plan.heights.items if item.id in wanted)

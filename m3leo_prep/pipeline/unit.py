@@ -13,14 +13,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 
-from m3leo_prep.core.encoding import encode
+from m3leo_prep.core.encoding import Encoded, code_range, encode
 from m3leo_prep.core.errors import CorruptError, RateLimited, StoreError, TooLarge, TransientError, TriedOut
 from m3leo_prep.core.layer import Array
-from m3leo_prep.core.raster import Item
+from m3leo_prep.core.raster import Item, Kind, Slot
 from m3leo_prep.core.reasons import RETRYABLE, Reason
 from m3leo_prep.ops import summary
+from m3leo_prep.ops.reference import phase_reference, rereferenced
 from m3leo_prep.pipeline.derive import Derived, derive
+from m3leo_prep.pipeline.heights import heights_of
 from m3leo_prep.pipeline.origins import open_source
 from m3leo_prep.pipeline.rows import UnitRows, kept_rows, percent
 from m3leo_prep.pipeline.statistics.copied import count_copied
@@ -67,6 +70,9 @@ class UnitBuilder:
         self._source = open_source(task.plan.source)
         info = self._source.describe()
         self._composites, self._at_once = info.composites, info.concurrent_reads
+        nothing = Reason.NOT_IN_DATASET if self._layer.is_static or self._layer.rule else Reason.NO_ACQUISITION
+        self._nothing = nothing if info.nothing is None else info.nothing
+        self._heights = heights_of(task.plan, task.cells)
         self._codecs = {a.variable.name: ChunkCodec(a.encoding.dtype, a.codec) for a in self._layer.arrays}
         self._chunks: dict[str, dict[ChunkKey, bytes]] = {a.variable.name: {} for a in self._layer.arrays}
         self._rows = UnitRows.empty(self._layer, len(task.cells), len(task.slots))
@@ -116,10 +122,25 @@ class UnitBuilder:
         for number, window in enumerate(cut(self._task.cells[todo], todo)):
             for slot_index in range(len(self._task.slots)):
                 here = wanted[window.index, slot_index]
-                if here.any():
-                    parts = [window] if here.all() else cut(window.cells[here], window.index[here])
-                    for part in parts:
-                        yield from self._within_memory(number, part, slot_index)
+                for part in self._alike(window, here, slot_index):
+                    yield from self._within_memory(number, part, slot_index)
+
+    def _alike(self, window: Window, here: NDArray[np.bool_], slot_index: int) -> Iterator[Window]:
+        """Yield the parts of a window whose chips are made of the same items, where a rule chooses those by chip.
+
+        Args:
+            window: some chips.
+            here: (chip,) which of them are made.
+            slot_index: of the slot.
+        """
+        groups: dict[tuple[int, ...], list[int]] = {}
+        by_chip = self._layer.rule is not None
+        for place in np.flatnonzero(here).tolist():
+            chosen = self._task.reaching[int(window.index[place])][slot_index] if by_chip else ()
+            groups.setdefault(chosen, []).append(place)
+        for members in groups.values():
+            places = np.array(members)
+            yield from [window] if len(places) == len(window) else cut(window.cells[places], window.index[places])
 
     def _within_memory(self, number: int, window: Window, slot_index: int) -> Iterator[Job]:
         items = self._reaching(window, slot_index)
@@ -184,12 +205,16 @@ class UnitBuilder:
         slot = self._task.slots[slot_index]
         for attempt in range(1, ATTEMPTS):
             try:
-                return derive(self._source, self._layer, items, geobox, slot, skip_damaged=skip_damaged)
+                return self._derive(items, geobox, slot, skip_damaged=skip_damaged)
             except TransientError as error:
                 if isinstance(error, TriedOut):
                     raise
                 time.sleep(PAUSE_SECONDS * 2 ** (attempt - 1))
-        return derive(self._source, self._layer, items, geobox, slot, skip_damaged=skip_damaged)
+        return self._derive(items, geobox, slot, skip_damaged=skip_damaged)
+
+    def _derive(self, items: list[Item], geobox: GeoBox, slot: Slot, *, skip_damaged: bool) -> Derived:
+        heights = self._heights
+        return derive(self._source, self._layer, items, geobox, slot, skip_damaged=skip_damaged, heights=heights)
 
     def _reaching(self, window: Window, slot_index: int) -> list[Item]:
         """Return the items of the slot that may reach a chip of the window: for one chip, exactly its own."""
@@ -210,7 +235,7 @@ class UnitBuilder:
             name = array.variable.name
             look = derived.looks[name]
             if look is None:
-                self._note_nothing(array, chip, slot_index, damaged=bool(derived.damaged))
+                self._note_nothing(array, chip, slot_index, derived)
                 continue
             values, valid, observed = look.values[window], look.valid[window], look.observed[window]
             encoded = encode(values, valid, array.encoding)
@@ -219,32 +244,48 @@ class UnitBuilder:
             rows = self._rows
             rows.valid[name][chip, slot_index] = percent(n_valid, size * size)
             rows.reason[name][chip, slot_index] = [
-                self._reason(int(o), int(v), int(r), damaged=bool(derived.damaged))
-                for o, v, r in zip(n_observed, n_valid, encoded.out_of_range, strict=True)
+                self._reason(int(o), int(v), int(r), derived, (name, band))
+                for o, v, r, band in zip(n_observed, n_valid, encoded.out_of_range, array.variable.bands, strict=True)
             ]
-            rows.moments[name][chip, slot_index] = summary.moments(encoded.codes, encoded.valid)
+            counted = self._counted(array, encoded, derived, window, chip, slot_index)
+            rows.moments[name][chip, slot_index] = summary.moments(counted, encoded.valid)
             rows.altered[name][chip, slot_index] = np.stack([encoded.out_of_range, encoded.floored], axis=1)
             if name in self._counts:
-                self._counts[name].add(int(self._task.splits[chip]), encoded.codes, encoded.valid)
+                self._counts[name].add(int(self._task.splits[chip]), counted, encoded.valid)
             if name in rows.classes:
                 rows.classes[name][chip, slot_index] = summary.class_counts(encoded.codes, encoded.valid)
             self._store(array, chip, slot_index, encoded.codes)
         self._note_items(derived, chip, slot_index, down, right)
 
-    def _reason(self, observed: int, valid: int, out_of_range: int, *, damaged: bool) -> Reason:
+    def _counted(
+        self, array: Array, encoded: Encoded, derived: Derived, window: Any, chip: int, slot_index: int
+    ) -> NDArray[Any]:
+        """Return the codes as statistics count them: unwrapped phase from the chip's reference, which is noted."""
+        name = array.variable.name
+        if array.variable.kind is not Kind.UNWRAPPED_PHASE:
+            return encoded.codes
+        look = derived.looks.get(array.variable.attributes.get("components", ""))
+        components = None if look is None else np.where(look.valid[window][0], look.values[window][0], -1)
+        reference = phase_reference(encoded.codes, encoded.valid, components)
+        self._rows.reference[name][chip, slot_index] = reference
+        return rereferenced(encoded.codes, encoded.valid, reference, **code_range(array.encoding))
+
+    def _reason(self, observed: int, valid: int, out_of_range: int, derived: Derived, band: tuple[str, str]) -> Reason:
         if valid:
             return Reason.OK if observed == self._layer.size**2 else Reason.PARTIAL_COVERAGE
         if out_of_range:
             return Reason.OUT_OF_RANGE
         if observed:
             return Reason.ALL_CLOUD
-        if damaged:
+        if derived.damaged:
             return Reason.CORRUPT
-        return Reason.NOT_IN_DATASET if self._layer.is_static else Reason.NO_ACQUISITION
+        return derived.absent.get(band, self._nothing)
 
-    def _note_nothing(self, array: Array, chip: int, slot_index: int, *, damaged: bool) -> None:
+    def _note_nothing(self, array: Array, chip: int, slot_index: int, derived: Derived) -> None:
         name = array.variable.name
-        self._rows.reason[name][chip, slot_index] = self._reason(0, 0, 0, damaged=damaged)
+        self._rows.reason[name][chip, slot_index] = [
+            self._reason(0, 0, 0, derived, (name, band)) for band in array.variable.bands
+        ]
         self._rows.valid[name][chip, slot_index] = 0
         self._rows.moments[name][chip, slot_index, :, :3] = 0
 

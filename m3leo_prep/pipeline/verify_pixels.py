@@ -16,6 +16,7 @@ from m3leo_prep.core.plan import LayerPlan, Plan, Unit
 from m3leo_prep.core.reasons import RETRYABLE, Reason
 from m3leo_prep.pipeline.derive import derive
 from m3leo_prep.pipeline.findings import Report
+from m3leo_prep.pipeline.heights import heights_of
 from m3leo_prep.pipeline.origins import open_source
 from m3leo_prep.pipeline.rows import percent
 from m3leo_prep.pipeline.task import items_of
@@ -162,7 +163,8 @@ class PixelCheck:
         slots, items = items_of(cell, layer_plan, unit)
         here = slot - unit.first_slot
         geobox = cut(cell, np.array([0]))[0].geobox(layer.pitch)
-        made = derive(open_source(layer_plan.source), layer, items[0][here], geobox, slots[here], skip_damaged=True)
+        source, heights = open_source(layer_plan.source), heights_of(layer_plan, cell)
+        made = derive(source, layer, items[0][here], geobox, slots[here], skip_damaged=True, heights=heights)
         for array in layer.arrays:
             stored_array = stored_layer.arrays[array.variable.name]
             if np.isin(self._quality(stored_layer, stored_array, "reason")[row, slot], list(RETRYABLE)).any():

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from m3leo_prep.core.errors import MissingDependency, PrepError, SourceError
-from m3leo_prep.core.raster import Item, Raster, Slot, SourceInfo
+from m3leo_prep.core.raster import Absent, Item, Raster, Slot, SourceInfo
 from m3leo_prep.ports.faults import Fault, item_fault
 from m3leo_prep.ports.source import Probing, Source
 
@@ -50,23 +50,24 @@ class Guarded:
             known.add(item.id)
             yield item
 
-    def read(self, items: Sequence[Item], geobox: GeoBox, slot: Slot) -> Iterator[Raster]:
+    def read(self, items: Sequence[Item], geobox: GeoBox, slot: Slot) -> Iterator[Raster | Absent]:
         """Yield what the source reads."""
         call = f"read() of {', '.join(item.id for item in items)}"
-        yield from self._each(call, lambda: self.source.read(items, geobox, slot), Raster)
+        yield from self._each(call, lambda: self.source.read(items, geobox, slot), Raster, Absent)
 
     def blame(self, fault: Fault, where: str) -> SourceError:
         """Return the error that tells the source's author what to change."""
         return SourceError(f"source '{self.name}' gave {fault.seen}", where=where, hint=fault.change)
 
-    def _each(self, call: str, answer: Callable[[], Iterable[T]], kind: type[T]) -> Iterator[T]:
+    def _each(self, call: str, answer: Callable[[], Iterable[T]], kind: type[Any], *others: type[Any]) -> Iterator[T]:
+        name = kind.__name__
         with guard(self.name, call):
             given = answer()
             if not isinstance(given, Iterable):
-                raise self._wrong(call, given, f"an iterable of {kind.__name__}: use `yield`")
+                raise self._wrong(call, given, f"an iterable of {name}: use `yield`")
             for one in given:
-                if not isinstance(one, kind):
-                    raise self._wrong(call, one, kind.__name__)
+                if not isinstance(one, (kind, *others)):
+                    raise self._wrong(call, one, name)
                 yield one
 
     def _wrong(self, call: str, given: object, wanted: str) -> SourceError:

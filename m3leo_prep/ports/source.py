@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from m3leo_prep.core.raster import Item, Raster, Slot, SourceInfo
+from m3leo_prep.core.raster import Absent, Item, Raster, Slot, SourceInfo
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -31,16 +31,17 @@ class Source(Protocol):
         """
         ...
 
-    def read(self, items: Sequence[Item], geobox: GeoBox, slot: Slot) -> Iterable[Raster]:
-        """Yield for each item (in order) and variable the pixels needed to cover ``geobox``.
+    def read(self, items: Sequence[Item], geobox: GeoBox, slot: Slot) -> Iterable[Raster | Absent]:
+        """Yield for each item (in order) and variable the pixels needed to cover ``geobox``, or that it has none.
 
         A raster is on the item's own grid and reaches at least ``READ_MARGIN`` pixels (its own, or of ``geobox``
         where those are coarser) beyond ``geobox`` wherever the item has data, so that kernels see their whole
         neighbourhood and no pixel depends on how the work is cut. An item without data there yields nothing.
 
-        A source that composites (``SourceInfo.composites``) is asked for all items of the slot that may reach
-        ``geobox``, and yields one raster for each variable: what they make together, with the first of the items. It
-        has resampled already where the variable names a ``kernel``, and needs no margin then.
+        A source whose items are ``joint`` is asked for all items of one acquisition together. One that composites
+        (``SourceInfo.composites``) is asked for all items of the slot that may reach ``geobox``, and yields one raster
+        for each variable: what they make together, with the first of the items. It has resampled already where the
+        variable names a ``kernel``, and needs no margin then.
 
         Raises:
             TransientError: worth another try.

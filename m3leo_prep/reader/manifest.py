@@ -143,7 +143,10 @@ def _layer(name: str, about: Mapping[str, Any]) -> StoredLayer:
         role=about["role"],
         pitch=about["pitch"],
         size=about["size"],
-        slots=tuple(Slot(slot["label"], _when(slot["start"]), _when(slot["end"])) for slot in about["slots"]),
+        slots=tuple(
+            Slot(slot["label"], _when(slot["start"]), _when(slot["end"]), about.get("slot_kind", "period"))
+            for slot in about["slots"]
+        ),
         shard_chips=about["shard_chips"],
         shard_slots=about["shard_slots"],
         chunk_slots=about["chunk_slots"],

@@ -30,14 +30,13 @@ def georeferenced(
     """Return a chip's values with their place: dims (time, band, y, x), or (band, y, x) if static.
 
     ``x`` and ``y`` are pixel centres in m in the chip's UTM zone, ``spatial_ref`` holds its CRS, ``time`` is the start
-    of each slot and ``slot`` its name.
+    of each slot (the number of a pair or orbit) and ``slot`` its name.
     """
     geobox = GeoBox((layer.size, layer.size), Affine(layer.pitch, 0, x0, 0, -layer.pitch, y0), f"EPSG:{epsg}")
     coords: dict[Any, Any] = {"band": list(array.bands), **xr_coords(geobox)}
     dims: tuple[str, ...] = ("band", "y", "x")
     if not layer.is_static:
-        starts = [slot.start.replace(tzinfo=None) for slot in layer.slots if slot.start is not None]
-        coords |= {"time": np.array(starts, "datetime64[ns]"), "slot": ("time", [slot.label for slot in layer.slots])}
+        coords |= {"time": slot_times(layer), "slot": ("time", [slot.label for slot in layer.slots])}
         dims = ("time", *dims)
     attributes = array.attributes | {"chip_id": chip_id, "layer": layer.name}
     if array.is_class:
@@ -45,6 +44,14 @@ def georeferenced(
     made = xr.DataArray(values, coords, dims, name=array.name, attrs=attributes)
     made.encoding["grid_mapping"] = "spatial_ref"
     return made
+
+
+def slot_times(layer: StoredLayer) -> NDArray[Any]:
+    """Return (time,) the start of each slot, datetime64[ns]; of pairs and orbits, which are only numbered, int64."""
+    if layer.slots[0].kind != "period":
+        return np.arange(len(layer.slots))
+    starts = [slot.start.replace(tzinfo=None) for slot in layer.slots if slot.start is not None]
+    return np.array(starts, "datetime64[ns]")
 
 
 def open_dataset(path: str | Path, *, chunks: Literal["shard"] | None = None) -> xr.DataTree:

@@ -76,9 +76,14 @@ def array_document(layer: Layer, array: Array, n_chips: int) -> Document:
     )
 
 
+def has_times(layer: Layer) -> bool:
+    """Return whether the time axis holds times: pairs and orbits are numbered, their times told per chip."""
+    return not layer.is_static and layer.slots[0].kind == "period"
+
+
 def group_document(layer: Layer, n_chips: int) -> Document:
     """Return the ``zarr.json`` of a layer's group, without consolidated metadata."""
-    coordinates = ["epsg", "x0", "y0"] if layer.is_static else ["time_bounds", "epsg", "x0", "y0"]
+    coordinates = ["time_bounds", "epsg", "x0", "y0"] if has_times(layer) else ["epsg", "x0", "y0"]
     attributes = dict(layer.attributes) | {
         "layer": layer.name,
         "role": layer.role,

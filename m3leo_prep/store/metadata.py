@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from m3leo_prep.core.layer import Array, Layer
+from m3leo_prep.core.raster import Slot
 from m3leo_prep.core.reasons import Reason
 from m3leo_prep.ports.blobs import Blobs
 from m3leo_prep.store.documents import (
@@ -19,6 +21,7 @@ from m3leo_prep.store.documents import (
     chunk_shape,
     dims,
     group_document,
+    has_times,
     shard_shape,
     snake_case,
 )
@@ -179,7 +182,7 @@ def write_hierarchy(
 def array_names(layer: Layer, companions: Iterable[str]) -> set[str]:
     """Return the names of all arrays of a layer: variables, coordinates, companions."""
     axes = {band_axis(layer, array) for array in layer.arrays}
-    time = set() if layer.is_static else {"time", "time_bounds"}
+    time = {"time", "time_bounds"} if has_times(layer) else set() if layer.is_static else {"time"}
     return {"x", "y", "epsg", "x0", "y0", *axes, *time, *companions, *(a.variable.name for a in layer.arrays)}
 
 
@@ -208,7 +211,11 @@ def _coordinates(
     layer: Layer, chips: ChipColumns
 ) -> Iterable[tuple[str, NDArray[Any], tuple[str, ...], dict[str, Any]]]:
     """Yield (name, values, axes, attributes) of a layer's coordinates."""
-    if not layer.is_static:
+    if not layer.is_static and not has_times(layer):
+        kind = layer.slots[0].kind
+        labels = {"long_name": f"number of the {kind}", "labels": [slot.label for slot in layer.slots]}
+        yield "time", np.arange(len(layer.slots), dtype=np.int64), ("time",), labels
+    if has_times(layer):
         bounds = np.array([[_seconds(s.start), _seconds(s.end)] for s in layer.slots], np.int64)
         time: dict[str, Any] = {
             "long_name": "first instant of the slot (UTC)",
@@ -217,6 +224,7 @@ def _coordinates(
             "calendar": "proleptic_gregorian",
             "bounds": "time_bounds",
             "labels": [slot.label for slot in layer.slots],
+            "months": [_months(slot) for slot in layer.slots],
         }
         half_open = {"long_name": "first instant in, and first instant after, the slot (UTC)"}
         yield "time", bounds[:, 0].copy(), ("time",), time
@@ -235,6 +243,13 @@ def _coordinates(
     ):
         attributes = {"long_name": text} | ({} if name == "epsg" else {"units": "m"})
         yield name, np.asarray(column, np.int32), ("chip",), attributes
+
+
+def _months(slot: Slot) -> str:
+    """Return the first and last month of a slot: what a season's name means depends on the hemisphere."""
+    assert slot.start is not None
+    assert slot.end is not None
+    return f"{slot.start:%Y-%m} to {slot.end - timedelta(microseconds=1):%Y-%m}"
 
 
 def _seconds(when: Any) -> int:

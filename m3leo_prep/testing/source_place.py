@@ -10,7 +10,7 @@ from odc.geo.geobox import GeoBox
 from shapely.geometry import Point, box
 
 from m3leo_prep.core.errors import PrepError
-from m3leo_prep.core.raster import STATIC, Item, Slot, SourceInfo
+from m3leo_prep.core.raster import STATIC, Item, Raster, Slot, SourceInfo
 from m3leo_prep.core.slots import parse_slots
 from m3leo_prep.ports.faults import item_fault
 from m3leo_prep.ports.guarded import Guarded, guard
@@ -78,7 +78,8 @@ def find_place(
         tried.append(f"item {item.id} at lon {point.x:.3f}, lat {point.y:.3f}")
         note(f"read() of item {item.id}")
         try:
-            rasters = list(Guarded(name, source).read([item], around.geobox, around.slots[0]))
+            given = Guarded(name, source).read([item], around.geobox, around.slots[0])
+            rasters = [one for one in given if isinstance(one, Raster)]
         except PrepError:
             return around  # the rules tell
         if any(raster.valid.any() for raster in rasters):

@@ -73,7 +73,8 @@ class Case:
         """Return what the source reads of some items around a target, in the slot of the first of them."""
         self.note(f"read() of item {', '.join(item.id for item in items)}")
         slot = next((slot for slot in self.slots if slot.contains(items[0].datetime)), self.slots[0])
-        return list(Guarded(self.name, source or self.source).read(items, geobox or self.geobox, slot))
+        given = Guarded(self.name, source or self.source).read(items, geobox or self.geobox, slot)
+        return [one for one in given if isinstance(one, Raster)]
 
     @cached_property
     def items(self) -> list[Item]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.raster import STATIC, Slot
-from m3leo_prep.core.slots import FORMS, parse_slots
+from m3leo_prep.core.slots import FORMS, RULES, parse_slots
 
 TICK = timedelta(microseconds=1)
 
@@ -119,7 +119,7 @@ def test_periods_that_touch_do_not_overlap() -> None:
     ("value", "says"),
     [
         ({"month": 2020}, "did you mean 'months'?"),
-        ({"weeks": 2020}, "choose from: " + ", ".join(sorted(FORMS))),
+        ({"weeks": 2020}, "choose from: " + ", ".join(sorted((*FORMS, *RULES)))),
         ("months", "months, seasons"),
         (2020, "months, seasons"),
         ({"months": 2020, "years": 2020}, "one of"),

@@ -25,6 +25,7 @@ from m3leo_prep.pipeline.explain.absent import may_give
 from m3leo_prep.pipeline.explain.blend import Vote, blend
 from m3leo_prep.pipeline.explain.explanation import Neighbour, Origin, Scene, UsedItem
 from m3leo_prep.pipeline.explain.numbers import number, unit_text
+from m3leo_prep.pipeline.heights import heights_of
 from m3leo_prep.pipeline.origins import open_source
 from m3leo_prep.pipeline.task import items_of
 from m3leo_prep.pipeline.windows import cut
@@ -55,7 +56,8 @@ def trace(plan: LayerPlan, cell: Cells, slot: int, x: int, y: int, variables: Se
     source = open_source(plan.source)
     composited = tuple(items) if source.describe().composites else ()
     watch = _Watch(geobox, x, y, variables, composited)
-    derived = derive(source, plan.layer, items, geobox, slots[0], skip_damaged=True, observe=watch.see)
+    heights = heights_of(plan, cell)
+    derived = derive(source, plan.layer, items, geobox, slots[0], skip_damaged=True, observe=watch.see, heights=heights)
     wanted = (array for array in plan.layer.arrays if array.variable.name in variables and not is_computed(array))
     return {array.variable.name: _origins(array, watch, derived, items) for array in wanted}
 

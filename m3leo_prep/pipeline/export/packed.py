@@ -71,7 +71,7 @@ def _group(dataset: Dataset, row: int, picks: Sequence[Pick]) -> Any:
             made.encoding["_FillValue"] = np.float32(np.nan)
         variables[pick.array.name] = made
     group = xr.Dataset(variables)
-    if not layer.is_static:
+    if not layer.is_static and layer.slots[0].kind == "period":
         spans = [
             [slot.start and slot.start.replace(tzinfo=None), slot.end and slot.end.replace(tzinfo=None)]
             for slot in layer.slots

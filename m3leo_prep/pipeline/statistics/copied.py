@@ -7,7 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from m3leo_prep.core.encoding import code_range
 from m3leo_prep.core.layer import Layer
+from m3leo_prep.core.raster import Kind
+from m3leo_prep.ops.reference import rereferenced
 from m3leo_prep.pipeline.statistics.counts import Counts, counted, histogram_name, holds_for
 from m3leo_prep.store.codec import ChunkCodec
 from m3leo_prep.store.ledger import Record
@@ -43,7 +46,15 @@ def count_copied(
         name, fill = array.variable.name, array.encoding.fill
         codec = ChunkCodec(array.encoding.dtype, array.codec)
         shape = (layer.chunk_slots, array.band_chunk, layer.size, layer.size)
+        is_phase = array.variable.kind is Kind.UNWRAPPED_PHASE
         for place, payload in chunks[name].items():
-            for codes in codec.decode(payload, shape, where=f"{layer.name}, copied chunk {place}"):
+            first_band = place[-3] * array.band_chunk
+            first_slot = 0 if layer.is_static else place[1] * layer.chunk_slots
+            decoded = codec.decode(payload, shape, where=f"{layer.name}, copied chunk {place}")
+            for slot, codes in enumerate(decoded, first_slot):
                 valid = ~np.isnan(codes) if fill is None else codes != fill
-                counts[name].add(int(splits[place[0]]), codes, valid, first_band=place[-3] * array.band_chunk)
+                told = codes
+                if is_phase:
+                    reference = prior.arrays[f"reference.{name}"][place[0], slot, first_band:][: len(codes)]
+                    told = rereferenced(codes, valid, reference, **code_range(array.encoding))
+                counts[name].add(int(splits[place[0]]), told, valid, first_band=first_band)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from m3leo_prep.testing.hub.record import Request
+from m3leo_prep.testing.planned import Plan
 
 Rule = Callable[[Request], bool]
 
@@ -95,54 +95,5 @@ def slow(seconds: float) -> Fault:
     return Fault("slow", seconds=seconds)
 
 
-@dataclass(slots=True)
-class _Planned:
-    fault: Fault
-    route: str
-    times: int | None
-    skip: int
-    when: Rule | None
-
-
-@dataclass(slots=True)
-class Faults:
-    """Which faults are to come; calling it plans one."""
-
-    planned: list[_Planned] = field(default_factory=list)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def __call__(
-        self, fault: Fault, route: str = "", *, times: int | None = 1, skip: int = 0, when: Rule | None = None
-    ) -> None:
-        """Plan a fault.
-
-        Args:
-            fault: what happens.
-            route: which requests (``commit``, ``lfs_put``, ``cdn`` ...); empty = all.
-            times: how many of them, None = all.
-            skip: how many go by unharmed before.
-            when: which of them besides.
-        """
-        with self._lock:
-            self.planned.append(_Planned(fault, route, times, skip, when))
-
-    def take(self, request: Request) -> Fault | None:
-        """Return the first planned fault that meets ``request``, and count it."""
-        with self._lock:
-            for planned in self.planned:
-                if planned.times == 0 or planned.route not in {"", request.route}:
-                    continue
-                if planned.when is not None and not planned.when(request):
-                    continue
-                if planned.skip > 0:
-                    planned.skip -= 1
-                    continue
-                if planned.times is not None:
-                    planned.times -= 1
-                return planned.fault
-            return None
-
-    def clear(self) -> None:
-        """Forget all."""
-        with self._lock:
-            self.planned.clear()
+class Faults(Plan[Fault, Request]):
+    """Which faults are to come; calling it plans one. Routes are those of ``routes``: ``commit``, ``lfs_put`` ..."""

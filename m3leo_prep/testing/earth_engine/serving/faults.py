@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from m3leo_prep.testing.earth_engine.serving import limits
 from m3leo_prep.testing.earth_engine.serving.record import Request
+from m3leo_prep.testing.planned import Plan
 
 Rule = Callable[[Request], bool]
 
@@ -104,59 +104,20 @@ PASSING: tuple[Fault, ...] = (rate_limited(1), broken(503), reset(), html(), cut
 
 
 @dataclass(slots=True)
-class _Planned:
-    fault: Fault
-    route: str
-    times: int | None
-    skip: int
-    when: Rule | None
+class Faults(Plan[Fault, Request]):
+    """Which faults are to come; calling it plans one. An empty route means all but the discovery document."""
 
-
-@dataclass(slots=True)
-class Faults:
-    """Which faults are to come; calling it plans one."""
-
-    planned: list[_Planned] = field(default_factory=list)
     share: float = 0.0
     """Share of all requests that meet one of ``PASSING``, evenly spread."""
     _seen: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def __call__(
-        self, fault: Fault, route: str = "", *, times: int | None = 1, skip: int = 0, when: Rule | None = None
-    ) -> None:
-        """Plan a fault.
-
-        Args:
-            fault: what happens.
-            route: which requests (``computePixels``, ``compute`` ...); empty = all but the discovery document.
-            times: how many of them, None = all.
-            skip: how many go by unharmed before.
-            when: which of them besides.
-        """
-        with self._lock:
-            self.planned.append(_Planned(fault, route, times, skip, when))
-
-    def take(self, request: Request) -> Fault | None:
-        """Return the first planned fault that meets ``request``, and count it."""
-        with self._lock:
-            for planned in self.planned:
-                if planned.times == 0 or planned.route not in ("", request.route):
-                    continue
-                if planned.when is not None and not planned.when(request):
-                    continue
-                if planned.skip > 0:
-                    planned.skip -= 1
-                    continue
-                if planned.times is not None:
-                    planned.times -= 1
-                return planned.fault
-            self._seen += 1
-            due = int(self._seen * self.share)
-            return PASSING[due % len(PASSING)] if due > int((self._seen - 1) * self.share) else None
 
     def clear(self) -> None:
         """Forget all."""
         with self._lock:
             self.planned.clear()
             self.share, self._seen = 0.0, 0
+
+    def _otherwise(self) -> Fault | None:
+        self._seen += 1
+        due = int(self._seen * self.share)
+        return PASSING[due % len(PASSING)] if due > int((self._seen - 1) * self.share) else None

@@ -1,0 +1,83 @@
+"""Heights of the ground for sources that need them: the layer that ``dem:`` names, brought to any pixels asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from m3leo_prep.core.errors import ConfigError
+from m3leo_prep.core.grid import Cells
+from m3leo_prep.core.layer import Layer
+from m3leo_prep.core.plan import LayerPlan
+from m3leo_prep.core.raster import Item, Kind, SourceInfo
+from m3leo_prep.core.recipe import LayerModel
+from m3leo_prep.core.text import near
+from m3leo_prep.pipeline.derive import derive
+from m3leo_prep.pipeline.origins import open_source
+from m3leo_prep.pipeline.resolve import METRES
+from m3leo_prep.pipeline.task import near_items
+from m3leo_prep.ports.heights import Heights, OnHeights
+
+SUFFIX = ".dem"
+"""Ends the name of a layer of heights that stands behind another layer; no layer of a recipe has a dot."""
+HINT = (
+    "name a layer of the recipe that holds heights in m: `dem: NAME`; any source will do, such as "
+    "`NAME: {source: local, path: heights/, kind: continuous, unit: m}`"
+)
+
+
+def check_dem(name: str, layers: Mapping[str, LayerModel], info: SourceInfo, source: object) -> LayerModel | None:
+    """Return the layer of heights that layer ``name`` says, None if it needs none.
+
+    Raises:
+        ConfigError: it needs heights and says none, says a layer that is not there, or needs none and says one.
+    """
+    where, dem = f"layer {name}", layers[name].dem
+    if dem is None:
+        if info.on_heights:
+            raise ConfigError(
+                f"{', '.join(info.on_heights)} cannot be given without heights: the product holds the geometry on "
+                "nodes 0.1 degree apart and at several heights, and which applies depends on the ground's",
+                where=where,
+                hint=HINT,
+            )
+        return None
+    if dem not in layers or dem == name:
+        raise ConfigError(f"dem: the recipe has no other layer '{dem}'", where=where, hint=near(dem, layers))
+    if not isinstance(source, OnHeights):
+        raise ConfigError(f"dem: source '{layers[name].source}' uses no heights", where=where, hint="remove `dem:`")
+    return layers[dem]
+
+
+def check_heights(layer: Layer, *, where: str, dem: str) -> None:
+    """Raise ConfigError if a layer is not one static height in metres."""
+    found = [array.variable for array in layer.arrays if array.variable.kind is Kind.CONTINUOUS]
+    if not layer.is_static or len(found) != 1 or len(found[0].bands) != 1 or found[0].unit not in METRES:
+        said = ", ".join(f"'{a.variable.name}' ({a.variable.kind}, {a.variable.unit})" for a in layer.arrays)
+        raise ConfigError(
+            f"dem: '{dem}' is not one static height in m; it has {said}",
+            where=where,
+            hint="one continuous band without slots, whose unit is m",
+        )
+
+
+def heights_of(plan: LayerPlan, cells: Cells) -> Heights | None:
+    """Return what gives heights on any pixels in and around some chips; None if the layer needs none."""
+    if plan.heights is None:
+        return None
+    reaching = {item.id for items in near_items(cells, plan.heights) for item in items}
+    items = tuple(item for item in plan.heights.items if item.id in reaching)
+    return partial(_heights, plan.heights, items)
+
+
+def _heights(plan: LayerPlan, items: tuple[Item, ...], geobox: GeoBox) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    (name,) = (array.variable.name for array in plan.layer.arrays if array.variable.kind is Kind.CONTINUOUS)
+    made = derive(open_source(plan.source), plan.layer, items, geobox, plan.layer.slots[0], tells_chips=False)
+    look = made.looks[name]
+    if look is None:
+        return np.full(geobox.shape, np.nan, np.float32), np.zeros(geobox.shape, bool)
+    return look.values[0].astype(np.float32, copy=False), look.valid[0]
