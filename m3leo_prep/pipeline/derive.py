@@ -242,7 +242,7 @@ def _given(
 ) -> Iterable[Raster | Absent]:
     if heights is None:
         return source.read(items, geobox, slot)
-    # Planned with heights: the plan has seen that the source takes them.
+    # Whoever planned the layer with heights has seen that its source takes them.
     return cast("OnHeights", source).read_on_heights(items, geobox, slot, heights)
 
 

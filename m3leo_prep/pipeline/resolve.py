@@ -87,6 +87,12 @@ def resolve_layer(
             where=where,
             hint="say `slots:` as " + " or ".join(_FORMS[kind] for kind in info.slot_kinds),
         )
+    if rule is not None and model.role == "label":
+        raise ConfigError(
+            f"slots of {slots[0].kind}s are chosen chip by chip, which makes no labels",
+            where=where,
+            hint="remove `role: label`",
+        )
     if info.is_static and not slots[0].is_static:
         raise ConfigError(
             f"source '{model.source}' has no times, but the layer asks for slots",

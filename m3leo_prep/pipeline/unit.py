@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -29,7 +29,7 @@ from m3leo_prep.pipeline.rows import UnitRows, kept_rows, percent
 from m3leo_prep.pipeline.statistics.copied import count_copied
 from m3leo_prep.pipeline.statistics.counts import SPLITS, empty_counts, histogram_name
 from m3leo_prep.pipeline.task import Task, unchanged
-from m3leo_prep.pipeline.windows import Window, cut, is_read_in_parts, working_bytes
+from m3leo_prep.pipeline.windows import Window, cut, is_read_in_parts, parts, working_bytes
 from m3leo_prep.ports.blobs import Blobs
 from m3leo_prep.store.codec import ChunkCodec, is_missing
 from m3leo_prep.store.ledger import Record, ShardFile
@@ -121,26 +121,12 @@ class UnitBuilder:
         """
         for number, window in enumerate(cut(self._task.cells[todo], todo)):
             for slot_index in range(len(self._task.slots)):
-                here = wanted[window.index, slot_index]
-                for part in self._alike(window, here, slot_index):
+                for part in parts(window, wanted[:, slot_index], self._chosen(slot_index)):
                     yield from self._within_memory(number, part, slot_index)
 
-    def _alike(self, window: Window, here: NDArray[np.bool_], slot_index: int) -> Iterator[Window]:
-        """Yield the parts of a window whose chips are made of the same items, where a rule chooses those by chip.
-
-        Args:
-            window: some chips.
-            here: (chip,) which of them are made.
-            slot_index: of the slot.
-        """
-        groups: dict[tuple[int, ...], list[int]] = {}
-        by_chip = self._layer.rule is not None
-        for place in np.flatnonzero(here).tolist():
-            chosen = self._task.reaching[int(window.index[place])][slot_index] if by_chip else ()
-            groups.setdefault(chosen, []).append(place)
-        for members in groups.values():
-            places = np.array(members)
-            yield from [window] if len(places) == len(window) else cut(window.cells[places], window.index[places])
+    def _chosen(self, slot_index: int) -> Sequence[object] | None:
+        """Return by chip what its pixels of a slot are made of, where a rule chooses that; else None."""
+        return [slots[slot_index] for slots in self._task.reaching] if self._layer.rule else None
 
     def _within_memory(self, number: int, window: Window, slot_index: int) -> Iterator[Job]:
         items = self._reaching(window, slot_index)

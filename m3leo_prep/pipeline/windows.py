@@ -83,6 +83,24 @@ def cut(cells: Cells, index: NDArray[np.int64], edge: int = EDGE) -> list[Window
     return sorted(windows, key=lambda window: int(window.index[0]))
 
 
+def parts(window: Window, wanted: NDArray[np.bool_], chosen: Sequence[object] | None) -> list[Window]:
+    """Return what of a window is read at once: its wanted chips, those of the same items together.
+
+    Args:
+        window: of some chips of a unit.
+        wanted: (chip of the unit,) which are made.
+        chosen: by chip of the unit, what a rule chose for it; None = all are made of whatever reaches the window.
+    """
+    groups: dict[object, list[int]] = {}
+    for place in np.flatnonzero(wanted[window.index]).tolist():
+        groups.setdefault(None if chosen is None else chosen[int(window.index[place])], []).append(place)
+    found: list[Window] = []
+    for members in groups.values():
+        places = np.array(members)
+        found += [window] if len(places) == len(window) else cut(window.cells[places], window.index[places])
+    return found
+
+
 def is_read_in_parts(need: int, window: Window, work_bytes: int, at_once: int) -> bool:
     """Return whether a window is halved before it is read: for its memory, or so that several are under way at once.
 

@@ -16,7 +16,7 @@ from m3leo_prep.pipeline.costing.layout import lay_out
 from m3leo_prep.pipeline.origins import open_source
 from m3leo_prep.pipeline.task import items_of, unchanged
 from m3leo_prep.pipeline.todo import is_whole, task_of
-from m3leo_prep.pipeline.windows import Window, cut, is_read_in_parts, working_bytes
+from m3leo_prep.pipeline.windows import Window, cut, is_read_in_parts, parts, working_bytes
 from m3leo_prep.ports.blobs import Blobs
 from m3leo_prep.store.ledger import Record
 
@@ -170,9 +170,8 @@ def _reads(
 
     for window in cut(cells[todo], todo):
         for slot in range(len(slots)):
-            here = wanted[window.index, slot]
-            parts = [window] if here.all() else cut(window.cells[here], window.index[here])
-            for part in parts:
+            ids = [tuple(item.id for item in chip[slot]) for chip in reaching] if layer.layer.rule else None
+            for part in parts(window, wanted[:, slot], ids):
                 yield from within_memory(part, slot)
 
 

@@ -22,11 +22,13 @@ from m3leo_prep.core.raster import Kind
 from m3leo_prep.core.splits.policy import Split
 from m3leo_prep.core.text import near
 from m3leo_prep.ops import summary
+from m3leo_prep.ops.reference import rereferenced
 from m3leo_prep.pipeline.manifest import rewrite
 from m3leo_prep.pipeline.state import STATE
 from m3leo_prep.pipeline.statistics.bins import Bins
 from m3leo_prep.pipeline.statistics.counts import Counts
 from m3leo_prep.pipeline.statistics.written import Measured, Scope, describe, stats_name
+from m3leo_prep.reader.companions import open_companion
 from m3leo_prep.reader.dataset import Dataset
 from m3leo_prep.reader.manifest import StoredArray, StoredLayer
 from m3leo_prep.store.ledger import BuildLock
@@ -194,14 +196,21 @@ def _read(
     step: Callable[[str], object],
     rows: Sequence[int],
 ) -> _Piece:
-    """Measure the chips of one shard, as the build does: by the same kernels, chip by chip and slot by slot."""
+    """Measure the chips of one shard, as the build does: by the same kernels, chip by chip and slot by slot.
+
+    Unwrapped phase counts from the reference that the build wrote beside it.
+    """
     n_bands = len(array.bands)
     moments = np.empty((len(rows), len(layer.slots), n_bands, len(summary.MOMENTS)))
     classes = np.zeros((n_bands, 256), np.int64) if array.kind == Kind.CLASSES else None
     counts = None if bins is None else Counts(bins, n_bands)
+    references = _references(dataset, layer, array, rows) if array.kind == Kind.UNWRAPPED_PHASE else None
+    limits = _limits(array)
     for place, row in enumerate(rows):
         for slot, codes in _slots(dataset, layer, array, row):
             valid = ~np.isnan(codes) if array.fill is None else codes != array.fill
+            if references is not None:
+                codes = rereferenced(codes, valid, references[place, slot], **limits)  # noqa: PLW2901  so they count
             moments[place, slot] = summary.moments(codes, valid)
             if counts is not None:
                 counts.add(Split.TRAIN, codes, valid)
@@ -209,6 +218,24 @@ def _read(
                 classes += summary.class_counts(codes, valid)
         step(layer.name)
     return _Piece(moments, None if counts is None else counts.sparse(), classes)
+
+
+def _references(dataset: Dataset, layer: StoredLayer, array: StoredArray, rows: Sequence[int]) -> NDArray[np.float64]:
+    """Return (row, slot, band) the codes that unwrapped phase is counted from.
+
+    Raises:
+        StoreError: the dataset was built before it kept them.
+    """
+    stored = open_companion(dataset.root, layer.name, "phase_reference")
+    values = np.stack([stored.row(row) for row in rows]).reshape(len(rows), len(layer.slots), len(array.bands))
+    # They are codes times scale in double precision: of integers, the nearest whole number is the code itself.
+    return values if array.fill is None else np.rint(values / array.scale)
+
+
+def _limits(array: StoredArray) -> dict[str, float]:
+    """Return the least and the largest code of a valid value; the manifest has nothing where there is no limit."""
+    named = (("low", "valid_min", -np.inf), ("high", "valid_max", np.inf))
+    return {end: none if array.about[key] is None else array.about[key] / array.scale for end, key, none in named}
 
 
 def _slots(dataset: Dataset, layer: StoredLayer, array: StoredArray, row: int) -> Iterator[tuple[int, NDArray[Any]]]:
