@@ -67,6 +67,16 @@ class Unit:
     last_slot: int
 
     @property
+    def rows(self) -> range:
+        """Rows of its chips."""
+        return range(self.first_row, self.last_row)
+
+    @property
+    def slots(self) -> range:
+        """Indices of its slots."""
+        return range(self.first_slot, self.last_slot)
+
+    @property
     def id(self) -> str:
         """Stable name, also of its ledger record."""
         return f"{self.layer}/{self.chip_shard}/{self.slot_shard}"

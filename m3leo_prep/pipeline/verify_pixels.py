@@ -89,12 +89,12 @@ class PixelCheck:
     def rederived(self, plan: Plan, layer_plan: LayerPlan, n: int) -> None:
         """Make ``n`` chips again from the source, by seed, and compare every stored code."""
         name = layer_plan.layer.name
-        draw = self._draw(name)
         units = list(layer_plan.units(len(plan.cells)))
-        for _ in range(n):
-            unit = draw.choice(units)
-            row = draw.randrange(unit.first_row, unit.last_row)
-            slot = draw.randrange(unit.first_slot, unit.last_slot)
+        n_slots = len(layer_plan.layer.slots)
+        every = range(len(plan.cells) * n_slots)
+        for place in self._draw(name).sample(every, min(n, len(every))):
+            row, slot = divmod(place, n_slots)
+            unit = next(one for one in units if row in one.rows and slot in one.slots)
             layer = self._layers[name]
             if self._damaged & {_shard(layer, array, row, slot) for array in layer.arrays.values()}:
                 continue

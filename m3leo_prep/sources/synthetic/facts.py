@@ -16,6 +16,7 @@ LEGEND = (
 )
 """The codes, names and colours of ESA WorldCover, those that occur here."""
 BANDS = ("blue", "green", "red", "nir", "swir1", "swir2")
+LONLAT = "EPSG:4326"
 ENL = 4.4
 """Equivalent number of looks of an S1 IW GRD-H pixel (ESA, Sentinel-1 product definition)."""
 DELAYS_DAYS = (12, 24, 36, 48)

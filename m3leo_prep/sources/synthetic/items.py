@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m3leo_prep.core.raster import Item, Slot
-from m3leo_prep.sources._native import NativeGrid, Window, transformer
+from m3leo_prep.sources._native import NativeGrid, Window
+from m3leo_prep.sources.synthetic.facts import LONLAT
 from m3leo_prep.sources.synthetic.passes import (
     ARCHIVE,
     Frame,
@@ -31,10 +32,11 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
     from shapely.geometry.base import BaseGeometry
 
+    from m3leo_prep.sources.synthetic.places import Place
+
 BOTH = ("ascending", "descending")
 RADAR = Mission("s1", tracks=140, repeat_days=12, overlap=0.24, directions=BOTH)
 CAMERA = Mission("s2", tracks=143, repeat_days=5, overlap=0.10, directions=("descending",))
-LONLAT = "EPSG:4326"
 ARCSEC = 1.0 / 3600.0
 VERSION = "1"
 
@@ -179,46 +181,33 @@ class View:
 
     grid: NativeGrid
     window: Window
-    lon: NDArray[np.float64]
-    lat: NDArray[np.float64]
+    place: Place
     inside: NDArray[np.bool_]
     """(y, x): the item covers it."""
     across: NDArray[np.float64] | None = None
     """(y, x): place in the swath, -1 ... 1."""
 
     @classmethod
-    def of(cls, product: str, item: Item, geobox: GeoBox, last: View | None = None) -> View | None:
-        """Return the view of ``item`` around ``geobox``, or None if there is nothing of it.
+    def of(cls, product: str, item: Item, geobox: GeoBox, seed: int) -> View | None:
+        """Return the view of ``item`` around ``geobox``, or None if there is nothing of it."""
+        from m3leo_prep.sources.synthetic.places import place
 
-        ``last`` is the view of another item; where it is of the same pixels, their coordinates are taken over.
-        """
         grid, limit = _grid(product, item)
         middle = float(item.footprint.representative_point().x)
         window = grid.window(geobox, about=middle if grid.is_lonlat else None)
         window = window if limit is None else window.within(limit)
         if window.is_empty:
             return None
-        if last is not None and (last.grid, last.window) == (grid, window):
-            lon, lat = last.lon, last.lat
-        else:
-            lon, lat = lonlat(grid, window)
-        inside, across = np.ones(lon.shape, bool), None
+        here = place(seed, grid, window)
+        inside, across = np.ones(here.lon.shape, bool), None
         if "relative_orbit" in item.properties:
             mission = CAMERA if product == "s2" else RADAR
             at = item.properties
             swath = mission.swath(int(at["relative_orbit"]), str(at["orbit_direction"]))
-            across = swath.across(lon, lat)
+            across = swath.across(here.lon, here.lat)
             inside = np.abs(across) <= 1.0
             if "frame" in at:
                 south, north = frame_latitudes(int(at["frame"]))
-                inside &= (lat >= south) & (lat <= north)
-        return cls(grid, window, lon, lat, inside, across) if inside.any() else None
+                inside &= (here.lat >= south) & (here.lat <= north)
+        return cls(grid, window, here, inside, across) if inside.any() else None
 
-
-def lonlat(grid: NativeGrid, window: Window) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return lon and lat of the pixel centres, both (y, x)."""
-    x, y = np.meshgrid(*grid.centres(window))
-    if grid.is_lonlat:
-        return x, y
-    lon, lat = transformer(grid.crs, LONLAT).transform(x, y)
-    return np.asarray(lon), np.asarray(lat)

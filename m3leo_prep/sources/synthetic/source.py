@@ -156,17 +156,10 @@ class Synthetic:
 
     def read(self, items: Sequence[Item], geobox: GeoBox, slot: Slot) -> Iterable[Raster]:  # noqa: ARG002 an item has one time
         """Yield each item's pixels around ``geobox`` on the item's grid."""
-        last: View | None = None
-        seen: Ground | None = None
         for item in items:
-            view = View.of(self.product, item, geobox, last)
-            if view is None:
-                continue
-            # Passes over the same tile see the same ground: worked out once.
-            if seen is None or last is None or view.lon is not last.lon:
-                seen = self.truth(view.lon, view.lat)
-            last = view
-            yield self._raster(item, view, seen)
+            view = View.of(self.product, item, geobox, self.seed)
+            if view is not None:
+                yield self._raster(item, view, view.place.ground)
 
     def truth(self, lon: ArrayLike, lat: ArrayLike) -> Ground:
         """Return height, slope and class at points, exactly; arrays of any one shape."""
@@ -206,7 +199,7 @@ class Synthetic:
                 data = seen.classes[None]
             case "s2":
                 data = optics.reflectance(seen, _green(item), row0, col0, noise_seed)
-                masked = optics.cloudy(view.lon, view.lat, self.cloud, noise_seed + 100)
+                masked = optics.cloudy(view.place.lon, view.place.lat, self.cloud, noise_seed + 100)
             case "s1":
                 data, masked = self._look(item, view, seen, noise_seed)
                 names = [f"{name}_{_short(str(item.properties['orbit_direction']))}" for name in names]
@@ -232,9 +225,9 @@ class Synthetic:
         from m3leo_prep.sources.synthetic import radar
 
         assert view.across is not None
-        data = np.empty((2, *view.lon.shape), np.float32)
-        masked = np.empty(view.lon.shape, bool)
-        for start in range(0, len(view.lon), _STRIP_ROWS):
+        data = np.empty((2, *view.place.lon.shape), np.float32)
+        masked = np.empty(view.place.lon.shape, bool)
+        for start in range(0, len(view.place.lon), _STRIP_ROWS):
             rows = slice(start, start + _STRIP_ROWS)
             power, masked[rows] = radar.mean_power(
                 seen.rows(rows), view.across[rows], _green(item), ascending=_is_ascending(item)
@@ -246,7 +239,8 @@ class Synthetic:
         from m3leo_prep.sources.synthetic import radar
 
         at = item.properties
-        exact = radar.phase(view.lon, view.lat, seen, float(at["perp_baseline"]), int(at["days"]), seed=self.seed)
+        here, baseline, days = view.place, float(at["perp_baseline"]), int(at["days"])
+        exact = radar.phase(here.lon, here.lat, seen, baseline, days, seed=self.seed)
         coherence = radar.true_coherence(seen, _green(item))[:1]
         noisy = exact[None] + radar.phase_noise(coherence, view.window.row0, view.window.col0, noise_seed)
         if self.product == "phase":
