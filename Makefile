@@ -22,7 +22,7 @@ PYTEST ?=
 # Only arguments that were given are handed on.
 BUILD_ARGS = --aoi '$(AOI)' --recipe '$(RECIPE)' --out '$(OUT)' $(if $(WORKERS),--workers $(WORKERS))
 
-.PHONY: help setup check lint test coverage docs bench live-gee live-hub demo plan build verify constraints clean
+.PHONY: help setup check lint test coverage docs bench live-asf live-gee live-hub demo plan build verify constraints clean
 
 help:  ## Print this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ bench: $(VENV)/.dev  ## Run the benchmarks; one JSON line per case, kept in benc
 
 live-gee: $(VENV)/.dev  ## Ask the real Earth Engine, with your account, what no stand-in can show; prints a report.
 	@$(BIN)/python scripts/live_gee.py
+
+live-asf: $(VENV)/.dev  ## Ask the real Earthdata and ASF, with your account, a few tiny questions; prints a report.
+	@$(BIN)/python scripts/live_asf.py
 
 live-hub: $(VENV)/.dev  ## Publish to the real Hub, with your account, and ask what no stand-in can show; deletes it again.
 	@$(BIN)/python scripts/live_hub.py $(DATASET)

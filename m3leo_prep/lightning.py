@@ -10,6 +10,7 @@ from m3leo_prep.core.errors import ConfigError, MissingDependency
 from m3leo_prep.reader.learning.chips import ChipDataset
 from m3leo_prep.reader.learning.collate import collate
 from m3leo_prep.reader.learning.loader import ChipLoader
+from m3leo_prep.reader.learning.phase import View
 from m3leo_prep.reader.learning.sampler import ChipSampler, Even
 
 try:
@@ -55,6 +56,7 @@ class ChipDataModule(LightningDataModule):
         slots: Mapping[str, Sequence[Any]] | None = None,
         missing: Literal["mask", "drop"] = "mask",
         normalize: bool | str | Mapping[str, Any] = True,
+        phase: View = "rereferenced",
         meta: Sequence[str] = (),
         columns: Sequence[str] = (),
         owned_mask: bool = False,
@@ -96,6 +98,7 @@ class ChipDataModule(LightningDataModule):
             slots: labels or indices of slots by layer.
             missing: ``drop`` leaves out chips without data.
             normalize: True = by the dataset's statistics of train.
+            phase: what unwrapped phase becomes: ``rereferenced``, ``raw``, ``wrapped`` or ``displacement``.
             meta: arrays beside the layers.
             columns: columns of ``chips.parquet``.
             owned_mask: add the mask of the zone's own pixels.
@@ -128,6 +131,7 @@ class ChipDataModule(LightningDataModule):
                 "slots": slots,
                 "missing": missing,
                 "normalize": normalize or None,
+                "phase": phase,
                 "meta": meta,
                 "columns": columns,
                 "owned_mask": owned_mask,

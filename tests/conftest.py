@@ -88,6 +88,31 @@ def hub(hub_server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ite
 
 
 @pytest.fixture(scope="session")
+def earthdata_server() -> Iterator[Any]:
+    """Yield a stand-in of Earthdata and ASF; tests ask for ``earthdata``."""
+    pytest.importorskip("trustme")
+    from m3leo_prep.testing.earthdata import EarthdataStandIn
+
+    with EarthdataStandIn() as server:
+        yield server
+
+
+@pytest.fixture
+def earthdata(earthdata_server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Return an empty stand-in of Earthdata and ASF that the environment names, logged in, with an empty cache."""
+    from m3leo_prep.blobs import http
+
+    earthdata_server.reset()
+    for name, value in earthdata_server.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("M3LEO_PREP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(http, "BACKOFF_SECONDS", 0.001)
+    # Connections that were made to trust another certificate.
+    http._pool.cache_clear()
+    return earthdata_server
+
+
+@pytest.fixture(scope="session")
 def s3_server() -> Iterator[Any]:
     """Yield a real S3 server; tests ask for ``s3``."""
     from m3leo_prep.testing.objects import ObjectServer, weed

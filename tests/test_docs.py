@@ -5,8 +5,8 @@ and the lines after ``$`` in ``console`` blocks, see the installed ``m3leo-prep`
 commands run in this process, which saves three seconds of imports each. A block with ``title="x.yaml"`` is
 written to that file. ``yaml`` blocks that are whole recipes must parse. HTML comments steer this:
 ``<!-- not run: reason -->`` before a block; ``<!-- starts with: out/demo -->`` anywhere, for a page that goes on
-from the demo dataset; ``<!-- with: earth-engine -->`` or ``<!-- with: hub -->`` anywhere, for a page whose reader has
-the stand-in running.
+from the demo dataset; ``<!-- with: earth-engine -->``, ``<!-- with: earthdata -->`` or ``<!-- with: hub -->`` anywhere,
+for a page whose reader has the stand-in running.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ import yaml
 
 from m3leo_prep.cli.main import main
 from m3leo_prep.core.recipe import parse_recipe
+from m3leo_prep.testing.earthdata.example import fill
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ["README.md", *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md"))]
@@ -159,6 +160,8 @@ def test_page_runs(page: str, request: pytest.FixtureRequest, tmp_path: Path, mo
     if "<!-- with: hub -->" in text:
         request.getfixturevalue("hub")
         monkeypatch.setenv("M3LEO_PREP_CACHE", str(tmp_path / "cache"))
+    if "<!-- with: earthdata -->" in text:
+        fill(request.getfixturevalue("earthdata"))
     with earth_engine(monkeypatch) if "<!-- with: earth-engine -->" in text else nullcontext():
         for block in blocks(text):
             run_block(block, page, tmp_path, names)
@@ -239,6 +242,11 @@ def test_architecture_names_every_module() -> None:
     modules = [path.relative_to(package).as_posix() for path in package.rglob("*.py") if path.name != "__init__.py"]
     listed = re.findall(r"^- `([a-z_0-9/]+\.py)`: ", text, re.MULTILINE)
     assert sorted(listed) == sorted(modules)
+
+
+def test_the_page_of_asf_products_is_what_their_classes_say() -> None:
+    names = runpy.run_path(str(ROOT / "scripts" / "list_asf_products.py"))
+    assert (ROOT / "docs/reference/asf-products.md").read_text(encoding="utf-8") == names["page"]()
 
 
 def test_the_page_of_products_is_the_table() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import random
+import ssl
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from http import HTTPStatus
+from typing import Never
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -63,6 +65,10 @@ PIECE = 2**20
 """Bytes read at once; what a cut loses at most."""
 
 
+UNTRUSTED = "the server's certificate is not trusted"
+TRUST_HINT = "behind a proxy that opens connections, SSL_CERT_FILE names the file with its certificate"
+
+
 class Patience:
     """How often one read is tried again, and how long is waited before.
 
@@ -73,27 +79,43 @@ class Patience:
     def __init__(self, where: str) -> None:
         self.where = where
         self._failed = self._since = 0
+        self.status: int | None = None
+        """Of the last answer that did not help; None if there was no answer."""
 
-    def failed(self, what: str, after: float | None = None) -> None:
+    def failed(self, what: str, after: float | None = None, status: int | None = None) -> None:
         """Wait until the next attempt.
 
         Args:
             what: went wrong, in words.
             after: seconds that the server asks for.
+            status: of its answer.
 
         Raises:
             StoreError: enough attempts were made, or the server asks for too long.
         """
         self._failed += 1
         self._since = 0
+        self.status = status
         if self._failed >= ATTEMPTS:
             hint = "check the network and run the same command again; what was fetched before is not lost"
-            raise StoreError(f"{what}, {self._failed} times in a row", where=self.where, hint=hint)
+            self.give_up(f"{what}, {self._failed} times in a row", hint)
         if after is not None and after > LONGEST_WAIT_SECONDS:
-            raise StoreError(f"{what}; the server asks to wait {after:.0f} s", where=self.where, hint="try again then")
+            self.give_up(f"{what}; the server asks to wait {after:.0f} s", "try again then")
         # Spread, so that many readers of one server do not come back together.
         backoff = BACKOFF_SECONDS * 2 ** (self._failed - 1) * random.uniform(0.5, 1)
-        time.sleep(max(backoff, after or 0))
+        self.wait(max(backoff, after or 0), asked=after is not None)
+
+    def wait(self, seconds: float, *, asked: bool) -> None:  # noqa: ARG002  (who slows others down asks)
+        """Sleep; ``asked`` if the server named a time."""
+        time.sleep(seconds)
+
+    def give_up(self, what: str, hint: str) -> Never:
+        """Raise what more attempts do not help against now."""
+        raise StoreError(what, where=self.where, hint=hint)
+
+    def distrust(self) -> Never:
+        """Raise that the server does not prove who it is: no attempt helps, and we never go on without."""
+        raise StoreError(UNTRUSTED, where=self.where, hint=TRUST_HINT)
 
     def got(self, count: int) -> None:
         """Take note of bytes that arrived."""
@@ -104,23 +126,31 @@ class Patience:
 
 @contextmanager
 def answer(
-    method: str, address: str, headers: Mapping[str, str], patience: Patience, *, follow: bool = True
+    method: str,
+    address: str,
+    headers: Mapping[str, str],
+    patience: Patience,
+    *,
+    body: bytes | None = None,
+    follow: bool = True,
 ) -> Iterator[BaseHTTPResponse]:
     """Yield an answer that is not transient, its body unread; its connection is kept if the body was read.
 
-    Redirects are followed, to another host without the header ``Authorization``, unless ``follow`` is False.
+    Redirects are followed, to another host without the header ``Authorization``. Unless ``follow`` is False: then a
+    redirect is the answer, and also the body of a refusal can be read.
 
     Raises:
-        StoreError: nothing but transient answers, or none.
+        StoreError: nothing but transient answers, or none; or the server's certificate is not trusted.
     """
     server = urlsplit(address)
     pool = _pool(os.getpid(), _proxy(server.scheme, server.netloc.rpartition("@")[2]))
     while True:
-        fault = ""
+        fault, is_trusted = "", True
         try:
             response = pool.request(
                 method,
                 address,
+                body=body,
                 headers={"Accept-Encoding": "identity", **headers},
                 retries=Retry(
                     total=None,
@@ -137,19 +167,21 @@ def answer(
                 decode_content=False,
             )
         except HTTPError as caught:
-            fault = said(caught)
+            fault, is_trusted = said(caught), not _is_certificate(caught)
         # Outside of `except`: the library's error holds the whole address, with its secrets.
+        if not is_trusted:
+            patience.distrust()
         if fault:
             patience.failed(fault)
         elif response.status in TRANSIENT:
             after = _asked_wait(response)
             _drain(response)
             response.close()
-            patience.failed(f"the server answers {status_text(response.status)}", after)
+            patience.failed(f"the server answers {status_text(response.status)}", after, response.status)
         else:
             break
     try:
-        if response.status not in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
+        if follow and response.status not in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
             _drain(response)  # nobody reads it
         yield response
         _drain(response)
@@ -172,6 +204,13 @@ def said(error: HTTPError) -> str:
         case SSLError():
             return "the connection cannot be encrypted (TLS)"
     return "the connection was cut"
+
+
+def _is_certificate(error: HTTPError) -> bool:
+    """Return whether the server's certificate is why."""
+    reason = error.reason if isinstance(error, MaxRetryError) else error
+    causes = (reason, *reason.args) if isinstance(reason, SSLError) else ()
+    return any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes)
 
 
 def status_text(status: int) -> str:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 ASK_ABOVE = 10 * 10**9
 """A build that may write more bytes than this asks first."""
+DEFAULT_RECIPE = "m3leo"
 SHOWN = 10
 """Damaged items that are named one by one."""
 RUNNERS = ("threads", "processes")
@@ -146,7 +147,7 @@ def run_build(
                 _tell_continued(previous, plan)
             if not dry_run:
                 _tell_splits(plan)
-                _ask(plan, path, lambda: look()[1], named=out is not None, yes=yes)
+                _ask(plan, path, lambda: look()[1], named=None not in {out, recipe}, yes=yes)
                 if owned:
                     freeze_for_parts(folder, plan)
         if dry_run:
@@ -263,8 +264,8 @@ def _outlook(
 
 def _recipe(name: str | None) -> tuple[Recipe, Path]:
     if name is None:
-        raise ConfigError("which recipe?", hint="--recipe with one of: " + ", ".join(recipe_names()))
-    return load_recipe(name)
+        ERR.print(f"no --recipe: {DEFAULT_RECIPE}; there are {', '.join(recipe_names())}", soft_wrap=True)
+    return load_recipe(name or DEFAULT_RECIPE)
 
 
 def _check_layers(recipe: Recipe, layers: list[str] | None) -> None:
@@ -367,7 +368,7 @@ def _tell_continued(previous: Plan, plan: Plan) -> None:
 
 
 def _ask(plan: Plan, path: Path, rows: Callable[[], Sequence[LayerCost]], *, named: bool, yes: bool) -> None:
-    """Show the plan and ask, where the folder was not named or much would be written.
+    """Show the plan and ask, where folder or recipe were not named or much would be written.
 
     Raises:
         ConfigError: nobody can be asked.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from m3leo_prep.cli.lines import fact, line, say, share
 from m3leo_prep.cli.render import ERR, print_json
@@ -36,6 +36,8 @@ def run_explain(
         print_json(made.to_dict())
         return
     _layer(made)
+    for label, facts in made.chosen.items():
+        fact("slot", f"{label}: {', '.join(_fact(name, value) for name, value in facts.items())}")
     for state in made.slots:
         _slot(state)
     if made.pixel is not None:
@@ -81,6 +83,13 @@ def _layer(made: Explanation) -> None:
         scale = "" if variable["scale"] == 1 else f", value = code x {variable['scale']:g}{unit}{log}"
         error = f", rounding error at most {variable['max_error']:g}{unit}" if variable["max_error"] else ""
         fact("  stored", f"{variable['dtype']}{scale}{error}; missing = {fill_code}")
+
+
+def _fact(name: str, value: Any) -> str:
+    """Return what a slot's companion says, such as ``reference time 2020-09-01``; days are enough of a date."""
+    told = value[:10] if name.endswith("_time") else f"{value:.7g}" if isinstance(value, float) else str(value)
+    unit = " m" if name == "perp_baseline" else ""
+    return f"{name.replace('_', ' ')} {told}{unit}"
 
 
 def _slot(state: SlotState) -> None:

@@ -104,7 +104,7 @@ def build(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Plan, build, close and check a dataset; run again to resume.
+    """Plan, build, close and check a dataset; run again to resume. Without a recipe: m3leo.
 
     Example: [bold]m3leo-prep build --aoi demo --recipe demo --out demo[/bold]
     """
@@ -150,7 +150,7 @@ def plan(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Show what a build would make and take; nothing is written.
+    """Show what a build would make and take; nothing is written. Without a recipe: m3leo.
 
     Example: [bold]m3leo-prep plan --aoi luxembourg --recipe demo[/bold]
     """

@@ -63,6 +63,9 @@ def _print(layer: StoredLayer, document: Mapping[str, Any]) -> None:
                 quantities.append([title, variable["unit"], *map(_number, [*values, about["max"]])])
     if quantities:
         print_table(layer.name, ["band", "unit", "mean", "std", "min", *(f"p{q}" for q in SHOWN), "max"], quantities)
+    for name, variable in document["variables"].items():
+        if "counted_from" in variable:
+            OUT.print(f"{name} counts from the reference of each chip and slot ({variable['counted_from']})")
     if classes:
         print_table(layer.name, ["band", "class", "pixels", "share"], classes)
 

@@ -21,7 +21,7 @@ from m3leo_prep.core.recipe import Recipe
 from m3leo_prep.core.sample import Sample
 from m3leo_prep.core.splits.policy import Regions, SplitPolicy
 
-NOT_IN_DIGEST = frozenset({"path", "geoid", "script"})
+NOT_IN_DIGEST = frozenset({"path", "geoid", "script", "tile_list"})
 """Source options that say where files are, not what is in them: items carry their own id and version, and the version
 of a source with a ``script`` holds its code."""
 

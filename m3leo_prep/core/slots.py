@@ -32,10 +32,10 @@ def parse_slots(value: Any, *, year: int | None = None) -> tuple[Slot, ...]:
     """
     if value is None or value == "static":
         return (STATIC,)
-    if year is not None and value in {"seasons", "months", "years"}:
+    if year is not None and isinstance(value, str) and value in FORMS[:3]:
         value = {value: year}
     if not isinstance(value, Mapping) or len(value) != 1:
-        hint = f"{value}: [2020]" if value in FORMS else ""
+        hint = f"{value}: [2020]" if isinstance(value, str) and value in FORMS else ""
         raise ConfigError(
             f"slots must be `static` or one of {', '.join((*FORMS, *RULES))}, not {value!r}",
             hint=hint and f"say of which year: slots: {{{hint}}}",

@@ -30,6 +30,7 @@ from m3leo_prep.pipeline.costing.budget import Budget, BudgetReached, Meter, adm
 from m3leo_prep.pipeline.finalize import finalize
 from m3leo_prep.pipeline.follow.events import RunLog
 from m3leo_prep.pipeline.follow.watch import Watch
+from m3leo_prep.pipeline.ordering import order_and_fetch
 from m3leo_prep.pipeline.origins import objects_of
 from m3leo_prep.pipeline.parts import Part, share
 from m3leo_prep.pipeline.plan import make_plan
@@ -213,7 +214,7 @@ def build(
         log.started(Counter(u.layer for u in units), Counter(u.layer for u in todo.done))
         for unit in todo.done:
             watch.done(unit, None)
-        run = _Run(plan, folder.blobs, runner, work_bytes, on_quota, watch, log, meter)
+        run = _Run(plan, folder, runner, work_bytes, on_quota, watch, log, meter)
         with folder.ledger.open_segment(part.writer if part else "build") as segment:
             run.make(todo, segment)
         retryable = run.retryable
@@ -313,7 +314,7 @@ class _Run:
     def __init__(
         self,
         plan: Plan,
-        blobs: Blobs,
+        folder: DatasetFolder,
         runner: Runner,
         work_bytes: int,
         on_quota: OnQuota,
@@ -325,12 +326,13 @@ class _Run:
         self.damaged: set[str] = set()
         self.retryable = 0
         self._plan = plan
-        self._blobs = blobs
+        self._blobs = folder.blobs
+        self._state = folder.state
         self._runner = runner
         self._on_quota = on_quota
         self._watch = watch
         self._log = log
-        self._work = partial(_attempt, blobs=blobs, work_bytes=work_bytes)
+        self._work = partial(_attempt, blobs=folder.blobs, work_bytes=work_bytes)
         self._refused: dict[str, CredentialsError | QuotaReached] = {}
         """By source."""
         self._meter = meter
@@ -390,7 +392,9 @@ class _Run:
         units = {unit.id: (unit, prior) for unit, prior in self._left}
         tasks, self._left = self._left, []
         self._refused = {s: e for s, e in self._refused.items() if isinstance(e, CredentialsError)}
-        for outcome in self._runner.map(self._work, self._handed_out(tasks, segment)):
+        held = order_and_fetch(self._plan, tasks, self._blobs, self._state, self._watch, self._log)
+        ready = [(unit, prior) for unit, prior in tasks if unit.id not in held.units]
+        for outcome in self._runner.map(self._work, self._handed_out(ready, segment)):
             if isinstance(outcome, Refused):
                 self._refused.setdefault(self._source(outcome.unit), outcome.error)
                 prior = units[outcome.unit.id][1]
@@ -404,6 +408,11 @@ class _Run:
             else:
                 segment.append(outcome)
                 self._note(units[outcome.unit][0], outcome)
+        # Only now: other layers of the same source are built all the same.
+        for unit, prior in tasks:
+            if unit.id in held.units:
+                self._left.append((unit, prior))
+                self._refused.setdefault(self._source(unit), held.of[unit.layer])
 
     def _handed_out(self, tasks: list[tuple[Unit, Record | None]], segment: Segment) -> Iterator[Task]:
         for unit, prior in tasks:

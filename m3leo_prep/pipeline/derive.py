@@ -302,7 +302,7 @@ def _align(raster: Raster, array: Array, geobox: GeoBox) -> Look:
         raster.geobox,
         geobox,
         method,
-        components=raster.components,
+        components=raster.components if method is Method.component else None,
         correlation=correlation,
     )
     if array.variable.kind not in UNMIXED:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ from m3leo_prep.pipeline.resolve import METRES
 from m3leo_prep.pipeline.task import near_items
 from m3leo_prep.ports.heights import Heights, OnHeights
 
+KEPT = 8
+"""Grids of which heights are kept, each as large as a window."""
 SUFFIX = ".dem"
 """Ends the name of a layer of heights that stands behind another layer; no layer of a recipe has a dot."""
 HINT = (
@@ -71,7 +73,8 @@ def heights_of(plan: LayerPlan, cells: Cells) -> Heights | None:
         return None
     reaching = {item.id for items in near_items(cells, plan.heights) for item in items}
     items = tuple(item for item in plan.heights.items if item.id in reaching)
-    return partial(_heights, plan.heights, items)
+    # A source asks for the same pixels once for each variable and frame.
+    return lru_cache(KEPT)(partial(_heights, plan.heights, items))
 
 
 def _heights(plan: LayerPlan, items: tuple[Item, ...], geobox: GeoBox) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

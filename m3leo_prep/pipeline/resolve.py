@@ -103,6 +103,13 @@ def resolve_layer(
         _resolve_array(v, model, info, pitch, is_static=slots[0].is_static, where=where) for v in info.variables
     )
     _check_deviations(arrays, where)
+    phases = [array.variable.name for array in arrays if array.variable.kind is Kind.UNWRAPPED_PHASE]
+    if len(phases) > 1:
+        raise ConfigError(
+            f"{', '.join(phases)}: a layer has one unwrapped phase, because it has one `phase_reference`",
+            where=where,
+            hint="make each a layer of its own",
+        )
     if model.terrain:
         arrays += _terrain(model.terrain, arrays, pitch, is_static=slots[0].is_static, where=where)
     arrays = tuple(replace(array, codec=codec) for array in arrays)

@@ -33,7 +33,11 @@ class Estimating(Protocol):
     """A source that knows beforehand what reading takes."""
 
     def estimate(self, windows: Sequence[GeoBox], slots: Sequence[Slot], items: Sequence[Item]) -> Cost:
-        """Return the cost of reading all windows in all slots; metadata only, no request."""
+        """Return the cost of reading all windows in all slots; metadata only, no request.
+
+        A source whose products are ordered is also asked without windows: for what ordering the items costs that are
+        not ordered yet. It may look once at what it has ordered.
+        """
         ...
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 from m3leo_prep.core.errors import MissingDependency, PrepError, SourceError
 from m3leo_prep.core.raster import Absent, Item, Raster, Slot, SourceInfo
 from m3leo_prep.ports.faults import Fault, item_fault
+from m3leo_prep.ports.heights import Heights, OnHeights
 from m3leo_prep.ports.source import Probing, Source
 
 if TYPE_CHECKING:
@@ -54,6 +55,14 @@ class Guarded:
         """Yield what the source reads."""
         call = f"read() of {', '.join(item.id for item in items)}"
         yield from self._each(call, lambda: self.source.read(items, geobox, slot), Raster, Absent)
+
+    def read_on_heights(
+        self, items: Sequence[Item], geobox: GeoBox, slot: Slot, heights: Heights
+    ) -> Iterator[Raster | Absent]:
+        """Yield what the source reads; asked only of one that is ``OnHeights``."""
+        call = f"read_on_heights() of {', '.join(item.id for item in items)}"
+        source = cast("OnHeights", self.source)
+        yield from self._each(call, lambda: source.read_on_heights(items, geobox, slot, heights), Raster, Absent)
 
     def blame(self, fault: Fault, where: str) -> SourceError:
         """Return the error that tells the source's author what to change."""

@@ -20,6 +20,8 @@ class Orders:
     """Made, and lying here."""
     failed: tuple[str, ...] = ()
     """One line for each that the provider could not make."""
+    absent: frozenset[str] = frozenset()
+    """Ids of items that nobody has ordered: the account allowed no more."""
 
     @property
     def open(self) -> int:

@@ -66,11 +66,21 @@ def netrc_path() -> Path:
 
 def netrc_has(machine: str) -> bool:
     """Return whether the netrc file holds a user and a password for ``machine``."""
+    return netrc_login(machine) is not None
+
+
+def netrc_login(machine: str) -> tuple[str, str] | None:
+    """Return user and password of the netrc file for ``machine``, None if it holds none.
+
+    Raises:
+        ConfigError: the file is not in that format.
+        StoreError: it cannot be read.
+    """
     path = netrc_path()
     if not path.is_file():
-        return False
+        return None
     user, _, password = _read(path).hosts.get(machine, ("", "", ""))
-    return bool(user and password)
+    return (user, password) if user and password else None
 
 
 def store_netrc(machine: str, user: str, password: str) -> Stored:

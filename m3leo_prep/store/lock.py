@@ -89,7 +89,23 @@ def planning(state: Path) -> Iterator[None]:
     Raises:
         StoreError: the folder cannot be written.
     """
-    path = state / "lock-plan"
+    with _alone(state / "lock-plan"):
+        yield
+
+
+@contextmanager
+def ordering(state: Path) -> Iterator[None]:
+    """A context that one part at a time is in: it orders, and the others find what is ordered.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    with _alone(state / "lock-orders"):
+        yield
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
     handle = _open(path)
     try:
         try:

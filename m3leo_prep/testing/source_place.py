@@ -91,6 +91,8 @@ def find_place(
 
 
 def _slots(info: SourceInfo) -> tuple[Slot, ...]:
+    if info.year is not None:
+        return parse_slots("seasons", year=info.year)
     return (STATIC,) if info.is_static else parse_slots({"years": YEARS})
 
 

@@ -134,8 +134,10 @@ def test_an_area_file_that_is_not_there(here: Path) -> None:
     told(run(here, "plan", "--aoi", "./fields.geojson", "--recipe", "demo"), 2, "fields.geojson", "m3leo-prep aoi list")
 
 
-def test_no_recipe(here: Path) -> None:
-    told(run(here, "build", "--aoi", "demo"), 2, "which recipe?", "--recipe", "demo")
+def test_no_recipe_means_m3leo_and_says_so(here: Path) -> None:
+    done = run(here, "build", "--aoi", "demo")
+    assert "no --recipe: m3leo; there are demo" in done.stderr
+    told(done, 2, "the area is too small for blocks")
 
 
 def test_a_recipe_that_is_no_yaml(here: Path) -> None:

@@ -174,3 +174,11 @@ def test_every_instant_falls_into_exactly_one_season(when: datetime) -> None:
     name = {12: "winter", 1: "winter", 2: "winter"} | dict.fromkeys((3, 4, 5), "spring")
     name |= dict.fromkeys((6, 7, 8), "summer") | dict.fromkeys((9, 10, 11), "fall")
     assert hits == [f"{name[when.month]}_{when.year + (when.month == 12)}"]
+
+
+def test_bare_seasons_are_those_of_the_only_year() -> None:
+    assert (
+        parse_slots("seasons", year=2020) == parse_slots({"seasons": 2020}) == parse_slots({"seasons": 2020}, year=2020)
+    )
+    assert len(parse_slots("months", year=2020)) == 12
+    assert "say of which year" in refused("seasons")

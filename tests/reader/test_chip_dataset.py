@@ -24,7 +24,7 @@ from m3leo_prep.transforms import ChannelMask  # noqa: E402
 
 
 def test_samples_are_physical_values_and_masks(shared_made):
-    chips = ChipDataset(shared_made.path, layers=["s1", "insar", "dem"], labels=["cover"])
+    chips = ChipDataset(shared_made.path, layers=["s1", "insar", "dem"], labels=["cover"], phase="raw")
     dataset = Dataset(shared_made.path)
     assert len(chips) == 10
     keys = {
@@ -198,7 +198,7 @@ def test_workers_give_what_one_process_gives(shared_made, method, workers):
     """Opened before the workers start, so that forked ones inherit open files and indexes."""
     # Nothing of this file, which a spawned worker would have to import with all that it tests with.
     masked = ChannelMask({"s1": ["vh"]})
-    chips = ChipDataset(shared_made.path, layers=["s1", "s2", "insar"], labels=["cover"], transform=masked)
+    chips = ChipDataset(shared_made.path, layers=["s1", "s2", "insar"], labels=["cover"], phase="raw", transform=masked)
     alone = [chips[i] for i in range(len(chips))]
     options = {"multiprocessing_context": method, "persistent_workers": True, "collate_fn": collate}
     loader = DataLoader(chips, batch_size=3, num_workers=workers, **options)

@@ -72,7 +72,7 @@ def test_what_is_unknown_is_masked_and_rows_are_found_across_chunks(tools, tmp_p
 
 def test_shares_of_pixels_follow_the_bands_that_are_read(shared_made):
     bands = {"insar.coherence": ["coh24"]}
-    chips = ChipDataset(shared_made.path, layers=["insar"], bands=bands, meta=["coherence_valid"])
+    chips = ChipDataset(shared_made.path, layers=["insar"], bands=bands, meta=["coherence_valid"], phase="raw")
     codes = shared_made.codes["insar", "coherence"][:, :, [1]]
     share = (codes != 255).mean(axis=(-1, -2)) * 100
     for place in range(10):

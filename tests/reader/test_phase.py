@@ -21,7 +21,7 @@ from m3leo_prep.runners.threads import Threads
 torch = pytest.importorskip("torch")
 
 from m3leo_prep.reader.learning.chips import ChipDataset  # noqa: E402  it imports torch
-from m3leo_prep.reader.learning.phase import displacement, rereferenced, wrapped  # noqa: E402  as above
+from m3leo_prep.reader.learning.phase import cos_sin, displacement, rereferenced  # noqa: E402  as above
 from m3leo_prep.reader.learning.transforms.info import KeyInfo, key_info  # noqa: E402  as above
 from m3leo_prep.transforms import ChannelMask, Compose, PhaseView  # noqa: E402  as above
 
@@ -41,23 +41,26 @@ def ramp():
     return torch.stack([base + 100, 2 * base - 40])
 
 
-def info(kind=Kind.UNWRAPPED_PHASE, bands=("phase",), attributes=ABOUT, **more):
-    return KeyInfo(kind, "rad", bands, 80.0, 4, False, False, "input", "none", attributes=attributes, **more)
+def info(kind=Kind.UNWRAPPED_PHASE, bands=("phase",), attributes=ABOUT, unit="rad", **more):
+    return KeyInfo(kind, unit, bands, 80.0, 4, False, False, "input", "none", attributes=attributes, **more)
 
 
-def test_wrapped_phase_is_in_a_half_open_circle_and_differs_by_whole_turns():
-    phase = torch.linspace(-40, 40, 20001)
-    made = wrapped(phase)
-    assert (made > -math.pi).all()
-    assert (made.double() <= math.pi + 1e-7).all()
-    turns = (phase.double() - made.double()) / (2 * math.pi)
-    np.testing.assert_allclose(turns, turns.round(), atol=1e-6)
-    edges = torch.tensor([math.pi, -math.pi, 0.0, 3 * math.pi], dtype=torch.float64)
-    np.testing.assert_allclose(wrapped(edges), [math.pi, math.pi, 0, math.pi], atol=1e-6)
+def test_wrapped_phase_is_cosine_and_sine_of_each_band_and_nothing_where_missing():
+    phase = torch.linspace(-40, 40, 2 * 3 * 5 * 5).reshape(2, 3, 5, 5)
+    mask = torch.ones_like(phase, dtype=torch.bool)
+    mask[0, 1, 2, 2] = False
+    made, there = cos_sin(phase, mask)
+    assert made.shape == there.shape == (2, 6, 5, 5)
+    assert (made.dtype, there.dtype) == (torch.float32, torch.bool)
+    expected = np.stack([np.cos(phase.numpy()), np.sin(phase.numpy())], axis=2).reshape(2, 6, 5, 5)
+    expected[0, 2:4, 2, 2] = 0
+    np.testing.assert_allclose(made, expected, atol=1e-6)
+    assert not there[0, 2:4, 2, 2].any()
+    assert there.sum() == there.numel() - 2
 
 
 def test_displacement_is_half_a_wavelength_a_turn_and_towards_the_sensor_is_positive():
-    metres = displacement(torch.tensor([1.0, 2 * math.pi, -2 * math.pi], dtype=torch.float64))
+    metres = [displacement(phase) for phase in (1.0, 2 * math.pi, -2 * math.pi)]
     np.testing.assert_allclose(metres, [4.4138e-3, 0.02773288, -0.02773288], rtol=1e-5)
 
 
@@ -107,13 +110,16 @@ def test_the_median_may_be_of_coherent_pixels_only():
 def test_a_view_says_what_it_is_to_later_transforms():
     _, after = Compose([PhaseView("insar", "displacement"), ChannelMask({"insar": ["phase"]})]).bind({"insar": info()})
     assert (after["insar"].unit, after["insar"].kind) == ("m", "continuous")
-    assert PhaseView("insar", "wrapped").bind({"insar": info()})[1]["insar"].kind == "wrapped_phase"
+    wrapped = PhaseView("insar", "wrapped").bind({"insar": info()})[1]["insar"]
+    assert (wrapped.kind, wrapped.unit, wrapped.bands) == ("continuous", "1", ("phase_cos", "phase_sin"))
 
 
 @pytest.mark.parametrize(
     ("view", "key", "message"),
     [
         (PhaseView("insar", "sideways"), info(), "no view 'sideways'"),
+        (PhaseView("insar", "raw"), info(phase="rereferenced"), "counted from each chip's reference already"),
+        (PhaseView("insar", "wrapped"), info(unit="m"), "stored as displacement"),
         (PhaseView("insar", "displacement"), info(Kind.WRAPPED_PHASE), "no view 'displacement'"),
         (PhaseView("insar", "wrapped"), info(Kind.POWER), "no view 'wrapped'"),
         (PhaseView("insar", "displacement"), info(attributes={"sign": ABOUT["sign"]}), "wavelength"),
@@ -146,9 +152,9 @@ def pairs(tmp_path_factory):
 
 
 def test_views_of_synthetic_interferograms(pairs):
-    raw = ChipDataset(pairs, layers=["insar"])
+    raw = ChipDataset(pairs, layers=["insar"], phase="raw")
     views = {
-        view: ChipDataset(raw.datasets[0], layers=["insar"], transform=PhaseView("insar", view))
+        view: ChipDataset(raw.datasets[0], layers=["insar"], phase="raw", transform=PhaseView("insar", view))
         for view in ("raw", "rereferenced", "wrapped", "displacement")
     }
     assert key_info(raw)["insar"].attributes["sign"] == ABOUT["sign"]
@@ -159,9 +165,8 @@ def test_views_of_synthetic_interferograms(pairs):
         found = {view: chips[n]["insar"].numpy() for view, chips in views.items()}
         np.testing.assert_array_equal(found["raw"], phase)
         np.testing.assert_allclose(found["displacement"], phase * 0.05546576 / (4 * np.pi), rtol=1e-5)
-        np.testing.assert_allclose(
-            np.where(mask, np.exp(1j * found["wrapped"]), 1), np.exp(1j * np.where(mask, phase, 0)), atol=1e-4
-        )
+        unit = np.where(mask[:, 0], np.exp(1j * phase[:, 0].astype(np.float64)), 0)
+        np.testing.assert_allclose(found["wrapped"], np.stack([unit.real, unit.imag], axis=1), atol=1e-4)
         for pair in range(len(phase)):
             if mask[pair].any():
                 median = np.median(phase[pair][mask[pair]])

@@ -257,7 +257,7 @@ def test_an_aspect_is_shown_by_component():
 
 
 def test_limits_are_common_to_all_slots_and_unwrapped_phase_counts_from_each_slots_median():
-    (look,) = looks(stored(Kind.UNWRAPPED_PHASE, ["unw"], "rad"))
+    (look,) = looks(stored(Kind.UNWRAPPED_PHASE, ["unw"], "m"))
     ramp = np.linspace(-1, 1, 101, dtype=np.float32).reshape(1, 1, -1)
     values = {0: np.concatenate([ramp + 500, 3 * ramp - 40, np.full_like(ramp, np.nan)])}
     (channel,) = look.fitted(values).channels

@@ -225,13 +225,13 @@ def test_directions_are_told_by_the_dataset_or_not_known(
     variable = dataclasses.replace(array.variable, unit=unit, attributes=dict(array.variable.attributes) | attributes)
     encoding = dataclasses.replace(array.encoding, unit=unit) if kind is Kind.CONTINUOUS else array.encoding
     layer = make_layer(dataclasses.replace(array, variable=variable, encoding=encoding), name="layer")
-    chips = ChipDataset(tools.write(tmp_path / "d", [layer]).path, layers=["layer"])
+    chips = ChipDataset(tools.write(tmp_path / "d", [layer]).path, layers=["layer"], phase="raw")
     assert key_info(chips)["layer"].direction == direction
     if direction == "unknown":
         with pytest.raises(ConfigError, match="says something of directions"):
             ChipDataset(chips.datasets[0], layers=["layer"], transform=RandomFlip())
     else:
-        assert "turned" in ChipDataset(chips.datasets[0], layers=["layer"], transform=RandomFlip())[0]
+        assert "turned" in ChipDataset(chips.datasets[0], layers=["layer"], phase="raw", transform=RandomFlip())[0]
 
 
 def test_who_knows_a_convention_may_say_it():

@@ -79,7 +79,9 @@ def test_phases_directions_and_codes_are_repeated_by_either_method(tools, tmp_pa
     layers = [make_layer(one, name=one.variable.name, size=4) for one in arrays_]
     names = [layer.name for layer in layers]
     made = tools.write(tmp_path, [make_layer(make_array(), name="fine", size=8), *layers], n_chips=2)
-    near, between = (ChipDataset(made.path, layers=["fine", *names], upsample=how) for how in ("nearest", "bilinear"))
+    near, between = (
+        ChipDataset(made.path, layers=["fine", *names], upsample=how, phase="raw") for how in ("nearest", "bilinear")
+    )
     one, other = collate(near.__getitems__([0, 1])), collate(between.__getitems__([0, 1]))
     for name in names:
         assert torch.equal(one[f"{name}_mask"], other[f"{name}_mask"])

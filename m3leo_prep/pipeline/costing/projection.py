@@ -10,8 +10,10 @@ from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.plan import LayerPlan, Plan
 from m3leo_prep.pipeline.abilities import asked, bare
 from m3leo_prep.pipeline.costing.reads import Read, Tasks, layer_reads
+from m3leo_prep.pipeline.ordering import needed_items, once
 from m3leo_prep.ports.blobs import Blobs
 from m3leo_prep.ports.cost import Cost, Estimating, Measuring
+from m3leo_prep.ports.ordering import Ordering
 
 GOLDEN = (math.sqrt(5) - 1) / 2
 """Multiples of it fall evenly between 0 and 1, whatever the number of slots."""
@@ -80,12 +82,21 @@ def costs(
             continue
         todo = [(unit, None) for unit in layer.units(len(plan.cells))] if tasks is None else tasks
         reads = layer_reads(plan, name, todo, blobs, work_bytes)
-        row = LayerCost(name, layer.source.name, estimated(layer, source, reads))
+        cost = estimated(layer, source, reads)
+        if isinstance(source, Ordering):
+            cost = _sum([cost, _ordered(plan, name, source, todo, blobs)], [1.0, 1.0])
+        row = LayerCost(name, layer.source.name, cost)
         is_wanted = units is None or not row.cost.allowances.keys().isdisjoint(units)
         if measure and reads and is_wanted and isinstance(source, Measuring):
             row = _measured(row, layer, source, reads, measure, say)
         found.append(row)
     return tuple(found)
+
+
+def _ordered(plan: Plan, name: str, source: Estimating, todo: Tasks, blobs: Blobs | None) -> Cost:
+    """Return what ordering costs: each item once, however many windows it reaches."""
+    items = once(needed_items(plan, name, todo, blobs))
+    return asked(plan.layer(name).source, "estimate", lambda: source.estimate([], [], items))
 
 
 def estimated(layer: LayerPlan, source: Estimating, reads: Sequence[Read]) -> Cost:

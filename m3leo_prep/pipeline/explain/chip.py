@@ -29,6 +29,7 @@ from m3leo_prep.pipeline.explain.explanation import (
 from m3leo_prep.pipeline.finalize import PROVENANCE_CHIPS
 from m3leo_prep.pipeline.origins import open_source
 from m3leo_prep.pipeline.state import DatasetFolder
+from m3leo_prep.reader.chosen import chosen
 from m3leo_prep.reader.dataset import Dataset
 from m3leo_prep.reader.manifest import StoredArray, StoredLayer
 from m3leo_prep.store.tables import provenance_name
@@ -114,6 +115,7 @@ def explain(
         operations={k: v for k, v in stored.attributes.get("coordinate_operation", {}).items() if k.endswith(here)},
         variables=tuple(array.about for array in arrays),
         slots=() if pixel else tuple(states.values()),
+        chosen=_chosen(dataset, stored, row, slots),
         pixel=pixel,
         notes=tuple(notes),
     )
@@ -126,6 +128,12 @@ def _slots(layer: StoredLayer, label: str | None) -> list[int]:
     if label not in labels:
         raise ConfigError(f"there is no slot '{label}'", where=f"layer {layer.name}", hint=near(label, labels))
     return [labels.index(label)]
+
+
+def _chosen(dataset: Dataset, layer: StoredLayer, row: int, slots: Sequence[int]) -> dict[str, dict[str, Any]]:
+    """Return by label what is known of the pair or orbit in each slot, where anything is."""
+    found = chosen(dataset, row, layer)
+    return {layer.slots[slot].label: found[slot] for slot in slots if found[slot]}
 
 
 def _check_pixel(layer: StoredLayer, x: int | None, y: int | None) -> None:

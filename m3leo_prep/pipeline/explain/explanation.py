@@ -182,6 +182,8 @@ class Explanation:
     """As the manifest has them: kernel, statistic, dtype, scale, fill, transform, unit ..."""
     slots: tuple[SlotState, ...]
     """What is stored of the chip; empty where one pixel is explained."""
+    chosen: Mapping[str, Mapping[str, Any]]
+    """By slot, which pair or orbit a rule chose, and what phase is counted from; empty where slots are periods."""
     pixel: Pixel | None
     notes: tuple[str, ...]
     """What could not be told, and why."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from m3leo_prep.reader.chosen import chosen
 from m3leo_prep.reader.dataset import Dataset
 from m3leo_prep.reader.manifest import StoredArray, StoredLayer
 from m3leo_prep.reader.selection import Pick
@@ -46,6 +47,17 @@ def facts_of(dataset: Dataset, row: int, layer: StoredLayer, array: StoredArray)
         "licence": layer.licence,
         "citation": layer.citation,
     }
+
+
+def slots_of(dataset: Dataset, row: int, layer: StoredLayer) -> list[dict[str, Any]]:
+    """Return what the slots of a chip are: label, start and end, and which pair or orbit where a rule chose it."""
+    if layer.is_static:
+        return []
+    spans = [
+        {"label": s.label, "start": s.start and s.start.isoformat(), "end": s.end and s.end.isoformat()}
+        for s in layer.slots
+    ]
+    return [span | facts for span, facts in zip(spans, chosen(dataset, row, layer), strict=True)]
 
 
 def legend_of(array: StoredArray) -> list[dict[str, Any]]:

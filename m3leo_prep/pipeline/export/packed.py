@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m3leo_prep.core.raster import Kind
-from m3leo_prep.pipeline.export.about import Files, chip_place, facts_of, key_of, legend_of, plain_name
+from m3leo_prep.pipeline.export.about import Files, chip_place, facts_of, key_of, legend_of, plain_name, slots_of
+from m3leo_prep.reader.chosen import DATES, chosen
 from m3leo_prep.reader.dataset import Dataset
-from m3leo_prep.reader.manifest import StoredArray
+from m3leo_prep.reader.manifest import StoredArray, StoredLayer
 from m3leo_prep.reader.selection import Pick
 from m3leo_prep.store.documents import snake_case
 
@@ -79,11 +80,35 @@ def _group(dataset: Dataset, row: int, picks: Sequence[Pick]) -> Any:
         group = group.assign_coords(time_bounds=(("time", "bound"), np.array(spans, "datetime64[ns]")))
         group["time"].attrs |= {"standard_name": "time", "axis": "T", "bounds": "time_bounds"}
         group["time"].encoding = group["time_bounds"].encoding = EPOCH
+    elif not layer.is_static:
+        group = group.assign_coords(_chosen(dataset, row, layer))
+        group["time"].attrs |= {"long_name": f"number of the {layer.slots[0].kind}"}
     for axis in ("x", "y"):
         group[axis].attrs |= {"standard_name": f"projection_{axis}_coordinate", "axis": axis.upper()}
         group[axis].encoding = {"_FillValue": None}
     about = {"layer": layer.name, "license": layer.licence, "references": layer.citation}
     return group.assign_attrs({key: value for key, value in about.items() if value})
+
+
+def _chosen(dataset: Dataset, row: int, layer: StoredLayer) -> dict[str, Any]:
+    """Return which pair or orbit each slot is, as coordinates along time: times as times, numbers, else words."""
+    found = chosen(dataset, row, layer)
+    made: dict[str, Any] = {}
+    for name in dict.fromkeys(name for facts in found for name in facts):
+        values = [facts.get(name) for facts in found]
+        example = next(value for value in values if value is not None)
+        if name in DATES:
+            times = np.array([value and value.removesuffix("+00:00") for value in values], "datetime64[ns]")
+            made[name] = ("time", times, {}, EPOCH | {"dtype": "float64"})
+        elif isinstance(example, str):
+            made[name] = ("time", [value or "" for value in values])
+        elif not isinstance(example, list):
+            made[name] = ("time", np.array([np.nan if value is None else value for value in values], np.float64))
+        else:
+            nothing = [np.nan] * len(example)
+            bands = [[np.nan if one is None else one for one in value or nothing] for value in values]
+            made[name] = (("time", f"{name}_band"), np.array(bands, np.float64))
+    return made
 
 
 def _write_webdataset(dataset: Dataset, rows: Sequence[int], picks: Sequence[Pick], path: Path) -> None:
@@ -114,20 +139,12 @@ def _npy(values: NDArray[Any]) -> bytes:
 def _described(dataset: Dataset, row: int, pick: Pick) -> dict[str, Any]:
     """Return what the JSON of a sample says of a variable."""
     layer, array = pick.layer, pick.array
-    slots = (
-        []
-        if layer.is_static
-        else [
-            {"label": s.label, "start": s.start and s.start.isoformat(), "end": s.end and s.end.isoformat()}
-            for s in layer.slots
-        ]
-    )
     about = {key: value for key, value in facts_of(dataset, row, layer, array).items() if key != "chip_id"}
     legend = [{"code": entry["code"], "name": entry["name"]} for entry in legend_of(array)]
     return about | {
         "axes": ["band", "y", "x"] if layer.is_static else ["time", "band", "y", "x"],
         "bands": list(array.bands),
-        "slots": slots,
+        "slots": slots_of(dataset, row, layer),
         "pitch": layer.pitch,
         "size": layer.size,
         "no_data": array.fill if array.is_class else "NaN",

@@ -16,6 +16,7 @@ from odc.geo.geobox import GeoBox
 from m3leo_prep.core.raster import Kind
 from m3leo_prep.core.reasons import Reason
 from m3leo_prep.pipeline.export.about import Files, chip_place, facts_of, key_of, legend_of, plain_name
+from m3leo_prep.reader.chosen import chosen
 from m3leo_prep.reader.dataset import Dataset
 from m3leo_prep.reader.manifest import StoredArray, StoredLayer
 from m3leo_prep.reader.picture.looks import looks
@@ -97,7 +98,8 @@ def _write_geotiff(dataset: Dataset, row: int, layer: StoredLayer, array: Stored
             if span.start is None
             else {"slot_start": span.start.isoformat(), "slot_end": str(span.end and span.end.isoformat())}
         )
-        about = facts_of(dataset, row, layer, array) | {"slot": span.label} | times
+        which = chosen(dataset, row, layer)[slot]
+        about = facts_of(dataset, row, layer, array) | {"slot": span.label} | times | which
         file.update_tags(**{key: _text(value) for key, value in about.items() if value not in ("", None)})
         quality = read_quality(dataset, row, layer, array)
         for band in range(len(array.bands)):

@@ -56,6 +56,7 @@ def _title(row: Looked, shown: Sequence[Thumb], slot: str, *, is_first: bool, wi
     made += [_small(f"{color}: {text(key)}") for color, key in zip(("red", "green", "blue"), row.key, strict=False)]
     if row.ramp:
         made.append(f'<img class="ramp" src="{row.ramp}" alt="colours from low to high">{_small(text(span))}')
+    made += [_small(text(row.note))] if row.note else []
     made += [
         _small(f'<span class="swatch" style="--fill:{shown.color}"></span> {text(shown.name)}') for shown in row.classes
     ]
@@ -71,7 +72,7 @@ def _figure(thumb: Thumb, row: Looked, pick: Pick, *, with_slot: bool) -> str:
         inner = f"<span>{text(thumb.why)}</span>"
     fitted = f"{thumb.limits} {row.unit}".strip() if thumb.limits and row.is_fitted else ""
     missing = f"{percent(100 * thumb.valid)} valid" if 0 < thumb.valid < 1 else ""
-    lines = [_slot(thumb.slot) if with_slot else "", text(fitted), missing]
+    lines = [_slot(thumb.slot) if with_slot else "", text(thumb.about), text(fitted), text(thumb.span), missing]
     told = "<br>".join(line for line in lines if line)
     return f'<figure><div class="shot">{inner}</div><figcaption>{told}</figcaption></figure>'
 

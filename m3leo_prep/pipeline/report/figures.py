@@ -75,6 +75,8 @@ class LayerFigures:
     pitch_m: float
     size_px: int
     n_slots: int
+    slot_kind: str
+    """``period``, ``pair`` or ``orbit``."""
     first: str | None
     last: str | None
     source: str
@@ -231,6 +233,7 @@ def _layer(dataset: Dataset, layer: StoredLayer, chips: pd.DataFrame, shards: pa
         pitch_m=layer.pitch,
         size_px=layer.size,
         n_slots=0 if layer.is_static else len(layer.slots),
+        slot_kind=layer.slots[0].kind,
         first=min(starts, default=None),
         last=max(ends, default=None),
         source=about["source"],

@@ -39,6 +39,10 @@ class Thumb:
     why: str
     limits: str
     """Of the colours, where they depend on the chip."""
+    span: str = ""
+    """Of the values, where colours repeat and cannot tell."""
+    about: str = ""
+    """Which pair or orbit it is, where that differs from chip to chip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,8 @@ class Looked:
     ramp: str
     """``data:`` address of the colours from low to high, where they are a ramp."""
     unit: str
+    note: str
+    """What else must be said of the colours."""
     classes: tuple[Shown, ...]
     thumbs: tuple[tuple[Thumb, ...], ...]
     """(chip, slot)."""
@@ -111,6 +117,7 @@ def _looked(dataset: Dataset, picks: Sequence[Pick], layer: StoredLayer, array: 
             _key(look),
             ramp,
             look.unit,
+            look.note,
             _classes(strips),
             tuple(tuple(_thumb(strip.look, panel) for panel in strip.panels) for strip in strips),
         )
@@ -138,7 +145,8 @@ def _thumb(look: Look, panel: Panel) -> Thumb:
     if look.form in {"ramp", "relief"} and (span := look.channels[0].limits) is not None:
         limits = f"{number(span[0], 3)} ... {number(span[1], 3)}"
     source = _address(panel.picture, lossless=look.form == "classes") if panel.valid > 0 else ""
-    return Thumb(source, panel.label, panel.valid, panel.why, limits)
+    ends = "" if panel.span is None else f"{number(panel.span[0], 3)} to {number(panel.span[1], 3)} rad"
+    return Thumb(source, panel.label, panel.valid, panel.why, limits, ends, panel.about)
 
 
 def _classes(strips: Sequence[Strip]) -> tuple[Shown, ...]:

@@ -101,11 +101,9 @@ def _layer_row(layer: LayerFigures, most: int) -> list[str]:
         classes = f", {count(variable['classes'], 'class', 'classes')}" if variable["classes"] else ""
         stored = f"{variable['dtype']}, {variable['method']}, {variable['statistic']}"
         told.append(f"{text(variable['name'])}{unit}{classes}<small>{bands}</small><small>{text(stored)}</small>")
-    slots = (
-        f'{layer.n_slots}<small class="whole-line">{layer.first}<br>to {layer.last}</small>'
-        if layer.n_slots
-        else "static"
-    )
+    kind = "" if layer.slot_kind == "period" else f" {layer.slot_kind}{'s' if layer.n_slots > 1 else ''}"
+    span = "chosen by chip" if layer.first is None else f"{layer.first}<br>to {layer.last}"
+    slots = f'{layer.n_slots}{kind}<small class="whole-line">{span}</small>' if layer.n_slots else "static"
     side = f'<small class="whole-line">{layer.size_px} x {layer.size_px}</small>'
     pixel = f'<span class="whole-line">{layer.pitch_m:g} m</span>{side}'
     chips = histogram(

@@ -231,6 +231,7 @@ def _bands(stored: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str, 
     for layer, about in stored.items():
         for variable, told in about.get("variables", {}).items():
             unit = "" if told.get("unit") in {"1", "class", None} else str(told["unit"])
+            unit += " from each chip's reference" if "counted_from" in told else ""
             for band, values in told["bands"].items():
                 prefix = layer if variable == layer else f"{layer} {variable}"
                 yield (f"{prefix} {band}" if band != variable else prefix), unit, values

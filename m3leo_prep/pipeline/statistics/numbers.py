@@ -19,6 +19,8 @@ TAIL = 0.001
 DIGITS = 12
 """Significant digits that are written: more than any encoding has, fewer than ``113 * 0.01`` shows."""
 
+NORMAL = float(np.finfo(np.float32).smallest_normal)
+
 BLOCK = 2**16
 """Numbers that are Python objects at a time."""
 
@@ -81,6 +83,8 @@ def percentiles(counts: NDArray[np.int64], bins: Bins, low: float, high: float) 
     place = np.searchsorted(below[1:], ranks)
     first = np.maximum(bins.lowest(used[place]), low)
     width = np.minimum(bins.highest(used[place]), high) - first
+    # The bin of 0 has nothing beside it but numbers below any that means something.
+    width = np.where(width < NORMAL, 0.0, width)
     along = (ranks - below[place] - 0.5) / counts[used[place]]
     return (first + width * along).tolist(), float(width.max())
 

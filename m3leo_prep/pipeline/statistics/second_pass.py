@@ -205,7 +205,7 @@ def _read(
     classes = np.zeros((n_bands, 256), np.int64) if array.kind == Kind.CLASSES else None
     counts = None if bins is None else Counts(bins, n_bands)
     references = _references(dataset, layer, array, rows) if array.kind == Kind.UNWRAPPED_PHASE else None
-    limits = _limits(array)
+    limits = {} if references is None else _limits(array)
     for place, row in enumerate(rows):
         for slot, codes in _slots(dataset, layer, array, row):
             valid = ~np.isnan(codes) if array.fill is None else codes != array.fill

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m3leo_prep.core.plan import Plan, digest_of
+from m3leo_prep.core.raster import Kind
 from m3leo_prep.core.splits.policy import Split
 from m3leo_prep.pipeline.rows import LayerRows
 from m3leo_prep.pipeline.statistics.bins import Bins
@@ -153,7 +154,8 @@ def _measured(rows: LayerRows, chosen: NDArray[np.int64], policy: str) -> Iterab
 
 def _variable(one: Measured) -> dict[str, Any]:
     bands = {band: _band(one, place) for place, band in enumerate(one.bands)}
-    return {"kind": one.kind, "unit": one.unit, "bands": bands}
+    counted = {"counted_from": "phase_reference"} if one.kind == Kind.UNWRAPPED_PHASE else {}
+    return {"kind": one.kind, "unit": one.unit, **counted, "bands": bands}
 
 
 def _band(one: Measured, band: int) -> dict[str, Any]:

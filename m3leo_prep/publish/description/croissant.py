@@ -272,7 +272,8 @@ def _pixels(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _array(name: str, layer: Mapping[str, Any], array: Mapping[str, Any], n_chips: int) -> dict[str, Any]:
-    is_static = all(slot["start"] is None for slot in layer["slots"]) and len(layer["slots"]) == 1
+    is_period = layer.get("slot_kind", "period") == "period"
+    is_static = is_period and all(slot["start"] is None for slot in layer["slots"]) and len(layer["slots"]) == 1
     shape = [n_chips, *([] if is_static else [len(layer["slots"])]), len(array["bands"]), layer["size"], layer["size"]]
     is_class = array["unit"] == "class"
     told = {

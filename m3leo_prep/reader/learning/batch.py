@@ -30,7 +30,8 @@ class Job:
     valid: NDArray[np.bool_]
     """The same shape; True where valid."""
     statistics: MeanStd | None = None
-    """(mean, std), each (band, 1, 1) or (1, 1, 1) float32: valid values become (value - mean) / std."""
+    """(mean, std), each ([slot,] band, 1, 1) float32, axes of length 1 standing for all of them: valid values become
+    (value - mean) / std."""
 
 
 def fill(reader: ShardReader, jobs: Sequence[Job], *, threads: int | None = None) -> None:
@@ -90,7 +91,7 @@ def _by_plane(pick: Pick, statistics: MeanStd) -> MeanStd:
     """Return (mean, std) of every plane, slots and the bands of each: two float32 (plane,)."""
     made = np.empty((2, len(pick.slots), len(pick.bands)), np.float32)
     for of_planes, part in zip(made, statistics, strict=True):
-        of_planes[...] = part.reshape(1, -1)
+        of_planes[...] = part.reshape(-1, part.shape[-3])
     mean, std = made.reshape(2, -1)
     return mean, std
 

@@ -19,10 +19,12 @@ from m3leo_prep.reader.learning.membership import Members, Values, Wanted, find_
 from m3leo_prep.reader.learning.meta import Beside, columns_of, companions_of, resolve_columns
 from m3leo_prep.reader.learning.owned import owned_mask as mask_of
 from m3leo_prep.reader.learning.owned import read_places
+from m3leo_prep.reader.learning.phase import View
+from m3leo_prep.reader.learning.phase_read import read_phase
 from m3leo_prep.reader.learning.tensors import IGNORE_INDEX, Sample, TorchDataset, buffer, torch
 from m3leo_prep.reader.learning.together import Normalize, check_all, resolve_all, statistics_of, union
 from m3leo_prep.reader.learning.transforms.base import bound
-from m3leo_prep.reader.learning.transforms.info import describe
+from m3leo_prep.reader.learning.transforms.info import Keys, describe
 from m3leo_prep.reader.learning.upsample import METHODS, factors, is_smooth
 from m3leo_prep.reader.learning.upsample import upsample as finer
 from m3leo_prep.reader.selection import Bands, Pick, Slots
@@ -57,6 +59,7 @@ class ChipDataset(TorchDataset[Sample]):
         slots: Slots | None = None,
         missing: Literal["mask", "drop"] = "mask",
         normalize: Normalize = None,
+        phase: View = "rereferenced",
         meta: Sequence[str] = (),
         columns: Sequence[str] = (),
         owned_mask: bool = False,
@@ -87,6 +90,11 @@ class ChipDataset(TorchDataset[Sample]):
                 has no splits; of several datasets as if they were one; all slots of a layer alike), by the policy of
                 ``split_column``; the name of an added policy = by those of its train; or (mean, std) by key, each one
                 number or one per band read, in physical units. Classes are never touched.
+            phase: what unwrapped phase becomes. ``rereferenced``: minus the reference that the dataset keeps of each
+                chip and slot, the median of the chip's largest connected component, which is what its statistics count
+                from. ``raw``: as stored, with the arbitrary constant of each pair. ``wrapped``: cosine and sine of what
+                is stored, two channels in the place of each band, never normalised. ``displacement``: metres along the
+                line of sight, positive towards the sensor, from that reference.
             meta: arrays beside the layers, such as ``relative_orbit`` or ``s1.mean_time``: as ``<layer>_<name>``,
                 float32 (time,), times in days since 1970-01-01 (to 1.5 minutes); 0 where unknown, and
                 ``<layer>_<name>_mask`` False.
@@ -139,11 +147,16 @@ class ChipDataset(TorchDataset[Sample]):
         self.picks, members = choose(self.datasets)
         self.split_column = split_column
         self._union = union(self.picks)
-        self._statistics = statistics_of(normalize, split_column, self.datasets, self.picks)
-        keys = describe(self.picks, self._statistics)
-        self.transform = bound(transform, keys)
+        self._phase = read_phase(phase, self.datasets, self.picks, [part.rows for part in members])
+        of_datasets = statistics_of(normalize, split_column, self.datasets, self.picks)
+        is_shipped = normalize is True or isinstance(normalize, str)
+        self._statistics = self._phase.normalized(of_datasets, is_shipped=is_shipped)
+        stored = describe(self.picks, self._statistics)
+        self.keys: Keys = self._phase.described(stored)
+        """What each key of a sample is, before ``transform``."""
+        self.transform = bound(transform, self.keys)
         self._factors = {} if upsample is None else factors(self.picks)
-        self._smooth = {key for key, info in keys.items() if upsample == "bilinear" and is_smooth(info)}
+        self._smooth = {key for key, info in stored.items() if upsample == "bilinear" and is_smooth(info)}
         self._ids = pa.chunked_array([chunk for part in members for chunk in part.ids.chunks], pa.string())
         self._rows = np.concatenate([part.rows for part in members])
         self._starts = np.cumsum([0, *(len(part.rows) for part in members)])
@@ -195,8 +208,9 @@ class ChipDataset(TorchDataset[Sample]):
         of = np.searchsorted(self._starts, places, side="right") - 1
         rows = self._rows[places].tolist()
         samples: list[Sample] = [{} for _ in rows]
-        self._add_pixels(samples, of.tolist(), rows)
-        self._add_beside(samples, of, places - self._starts[of])
+        inside = places - self._starts[of]
+        self._add_pixels(samples, of.tolist(), rows, inside.tolist())
+        self._add_beside(samples, of, inside)
         for sample, place, row in zip(samples, places.tolist(), rows, strict=True):
             sample["chip_id"] = self._ids[place].as_py()
             sample["row"] = row
@@ -208,13 +222,13 @@ class ChipDataset(TorchDataset[Sample]):
             raise IndexError(f"sample {index} of {len(self)}")
         return place % len(self)
 
-    def _add_pixels(self, samples: list[Sample], of: list[int], rows: list[int]) -> None:
-        """Read what is picked of each sample's row; ``of`` is the number of its dataset."""
+    def _add_pixels(self, samples: list[Sample], of: list[int], rows: list[int], places: list[int]) -> None:
+        """Read what is picked of each sample's row; ``of`` is the number of its dataset, ``places`` count in it."""
         jobs: list[list[Job]] = [[] for _ in self.datasets]
         read = {}
         for key, pick in self._union.items():
-            # What is made finer is read into memory of this process alone.
-            make = buffer if self._factors.get(key, 1) == 1 else torch.empty
+            # What is made finer, or something else, is read into memory of this process alone.
+            make = buffer if self._factors.get(key, 1) == 1 and not self._phase.wraps(key) else torch.empty
             shape = (len(samples), len(pick.slots), len(pick.bands), pick.layer.size, pick.layer.size)
             values = make(shape, dtype=torch.int64 if pick.array.is_class else torch.float32)
             valid = make(shape, dtype=torch.bool)
@@ -227,11 +241,15 @@ class ChipDataset(TorchDataset[Sample]):
                     into.fill(IGNORE_INDEX if pick.array.is_class else 0)
                     mask.fill(0)
                 else:
-                    jobs[of[n]].append(Job(one, rows[n], into, mask, self._statistics.get(key)))
+                    mean_std = self._phase.statistics(of[n], places[n], key, self._statistics.get(key))
+                    jobs[of[n]].append(Job(one, rows[n], into, mask, mean_std))
             read[key] = values, valid
         for dataset, of_dataset in zip(self.datasets, jobs, strict=True):
             fill(dataset.reader, of_dataset)
         for key, coarse in read.items():
+            if key in self._phase.keys:
+                make = buffer if self._factors.get(key, 1) == 1 else torch.empty
+                coarse = self._phase.viewed(key, *coarse, of, places, make)  # noqa: PLW2901  in the place of what was read
             values, valid = finer(*coarse, self._factors.get(key, 1), smooth=key in self._smooth)
             if self._union[key].layer.is_static:
                 values, valid = values.squeeze(1), valid.squeeze(1)

@@ -48,19 +48,19 @@ def companions_of(
         StoreError: it cannot be read.
     """
     layers = {pick.layer.name: pick for pick in picks.values()}
-    documents = {name: _documents(dataset, name) for name in layers if names}
+    described = {name: documents(dataset, name) for name in layers if names}
     made: Beside = {}
     for asked in names:
         of, _, name = asked.rpartition(".")
-        found = [layer for layer in layers if of in {"", layer} and name in documents[layer]]
+        found = [layer for layer in layers if of in {"", layer} and name in described[layer]]
         if not found and any(of in {"", layer} for layer in everywhere if layer not in layers):
             continue
         if not found:
-            known = {one for layer in layers if of in {"", layer} for one in documents[layer]}
+            known = {one for layer in layers if of in {"", layer} for one in described[layer]}
             message = f"there is no '{name}' beside {of or ', '.join(layers)}"
             raise ConfigError(message, where=dataset.url, hint=near(name, known))
         for layer in found:
-            made[f"{layer}_{name}"] = _values(dataset, layer, name, documents[layer][name], picks, rows)
+            made[f"{layer}_{name}"] = values_beside(dataset, layer, name, described[layer][name], picks, rows)
     return made
 
 
@@ -113,7 +113,7 @@ def resolve_columns(dataset: Dataset, asked: Sequence[str]) -> dict[str, tuple[s
     return made
 
 
-def _documents(dataset: Dataset, layer: str) -> dict[str, Any]:
+def documents(dataset: Dataset, layer: str) -> dict[str, Any]:
     """Return what describes the arrays (chip, ...) beside a layer's pixels, by name."""
     name = f"{ZARR}/{layer}/zarr.json"
     pixels = set(dataset.layers[layer].arrays)
@@ -129,7 +129,7 @@ def _documents(dataset: Dataset, layer: str) -> dict[str, Any]:
         raise StoreError(f"this layer's description cannot be read: {error!r}", where=where, hint=AGAIN) from error
 
 
-def _values(
+def values_beside(
     dataset: Dataset,
     layer: str,
     name: str,
@@ -148,7 +148,7 @@ def _values(
             raise ConfigError(f"variables of '{layer}' are read in different slots: '{name}' has one", hint=hint)
         index.append(list(slots.pop()))
     if axes and axes[-1] != "time":
-        variable = name.rpartition("_")[0]
+        variable = about["attributes"].get("of_variable") or name.rpartition("_")[0]
         bands = [pick.bands for pick in of_layer if pick.array.name == variable]
         if not bands:
             raise ConfigError(f"'{name}' belongs to a variable of '{layer}' that is not read")

@@ -1,4 +1,4 @@
-"""Views of interferometric phase: without its arbitrary constant, wrapped, or displacement along the line of sight."""
+"""Views of interferometric phase: without its arbitrary constant, as cosine and sine, or as displacement."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.raster import Kind
+from m3leo_prep.core.text import near
 from m3leo_prep.reader.learning.transforms.base import Sample, Transform, known
 from m3leo_prep.reader.learning.transforms.info import KeyInfo, Keys
 
@@ -27,10 +28,12 @@ _SIGNS = {"positive towards the sensor": 1.0, "positive away from the sensor": -
 class PhaseView(Transform):
     """Shows unwrapped phase as something else, in place.
 
-    ``raw``: as stored, rad; it has an arbitrary constant, of each pair its own. ``rereferenced``: minus its value at a
-    reference, pair by pair. ``wrapped``: in (-pi, pi]. ``displacement``: metres along the line of sight since the
-    earlier date, positive towards the sensor; of what lies there, atmosphere and errors included. Connected components
-    may differ by multiples of 2 pi, which no view removes.
+    It starts from what is read, which ``ChipDataset(phase=...)`` chooses: phase counted from the reference that the
+    dataset keeps of each chip and pair, unless that says ``raw``. ``raw``: as stored, rad, with the arbitrary constant
+    of each pair. ``rereferenced``: minus its value at a reference, pair by pair. ``wrapped``: its cosine and sine, two
+    channels (``<band>_cos``, ``<band>_sin``) in the place of each. ``displacement``: metres along the line of sight
+    since the earlier date, positive towards the sensor; of what lies there, atmosphere and errors included. Connected
+    components may differ by multiples of 2 pi, which only ``wrapped`` removes.
     """
 
     def __init__(
@@ -51,7 +54,7 @@ class PhaseView(Transform):
             view: ``raw``, ``rereferenced``, ``wrapped`` or ``displacement``.
             reference: what becomes 0: the ``median`` of the valid pixels of chip and pair (of ``rereferenced`` the
                 default), or a pixel (row, column). A pair that is not valid there is missing as a whole. None =
-                displacement keeps the constant.
+                displacement keeps the constant of what is read.
             coherence: key on the same lattice; the median then is of pixels of at least ``min_coherence`` only.
             min_coherence: see there.
             wavelength_m: None = as the layer says (0.05546576 of Sentinel-1).
@@ -69,22 +72,26 @@ class PhaseView(Transform):
             ConfigError: the key is no unwrapped phase in rad, or it is not known what its numbers mean.
         """
         info = known(self.key, keys, "PhaseView")
-        if self.view not in VIEWS:
-            raise ConfigError(f"there is no view '{self.view}'", hint=f"choose from: {', '.join(VIEWS)}")
+        check_view(self.view)
         fitting = {Kind.UNWRAPPED_PHASE} | ({Kind.WRAPPED_PHASE} if self.view in {"raw", "wrapped"} else set())
         if info.kind not in fitting:
-            raise ConfigError(f"'{self.key}' is {info.kind}, of which there is no view '{self.view}'")
+            what = f"the {info.phase} view of a phase" if info.phase else info.kind
+            raise ConfigError(f"'{self.key}' is {what}, of which there is no view '{self.view}'")
         if info.is_normalized:
-            hint = "leave it out of `normalize`: {key: (mean, std)} of the other keys"
+            hint = f"ChipDataset(phase='{self.view}'), or `normalize`: {{key: (mean, std)}} of the other keys"
             raise ConfigError(f"'{self.key}' is normalised, so it is no phase in rad any more", hint=hint)
+        if self.view == "raw" and info.phase == "rereferenced":
+            raise ConfigError(
+                f"'{self.key}' is counted from each chip's reference already", hint="ChipDataset(phase='raw')"
+            )
         if self.coherence is not None:
             other = known(self.coherence, keys, "PhaseView")
             if other.kind != Kind.COHERENCE or other.is_normalized:
                 hint = "name coherence that is not normalised"
                 raise ConfigError(f"'{self.coherence}' cannot say where '{self.key}' is reliable", hint=hint)
         if self.view == "displacement":
-            self._wave(info)
-        return self._knowing(keys), {**keys, self.key: _seen(info, self.view)}
+            self._metres(info)
+        return self._knowing(keys), {**keys, self.key: seen(info, self.view, self.key)}
 
     def __call__(self, sample: Sample) -> Sample:
         """Return the sample with this view of the phase.
@@ -98,24 +105,14 @@ class PhaseView(Transform):
         if reference is not None and self.view in {"rereferenced", "displacement"}:
             phase, mask = rereferenced(phase, mask, reference, self._reliable(sample, mask))
         if self.view == "wrapped":
-            phase = wrapped(phase)
+            phase, mask = cos_sin(phase, mask)
         elif self.view == "displacement":
-            wavelength, sign = self._wave(self.keys[self.key])
-            phase = sign * displacement(phase, wavelength)
+            phase = phase * self._metres(self.keys[self.key])
         made[self.key], made[f"{self.key}_mask"] = phase.masked_fill(~mask, 0), mask
         return made
 
-    def _wave(self, info: KeyInfo) -> tuple[float, float]:
-        """Return the wavelength in m, and 1 or -1 where phase counts towards or away from the sensor."""
-        wavelength = info.attributes.get("wavelength_m") if self.wavelength_m is None else self.wavelength_m
-        sign = info.attributes.get("sign") if self.sign is None else self.sign
-        if wavelength is None:
-            hint = f"wavelength_m={WAVELENGTH_M} is Sentinel-1's"
-            raise ConfigError(f"the wavelength of '{self.key}' is not known", hint=hint)
-        if sign not in _SIGNS:
-            hint = "say it: sign='positive towards the sensor' (ARIA GUNW), or '... away from the sensor'"
-            raise ConfigError(f"which way the phase of '{self.key}' counts is not known: {sign!r}", hint=hint)
-        return float(wavelength), _SIGNS[sign]
+    def _metres(self, info: KeyInfo) -> float:
+        return metres_towards_sensor(self.key, info.unit, info.attributes, self.wavelength_m, self.sign)
 
     def _reliable(self, sample: Mapping[str, Any], mask: Tensor) -> Tensor | None:
         if self.coherence is None:
@@ -125,6 +122,61 @@ class PhaseView(Transform):
         if high.shape[-2:] != mask.shape[-2:] or (high.ndim > 2 and high.shape[0] not in {1, mask.shape[0]}):
             raise ConfigError(f"'{self.coherence}' {tuple(high.shape)} does not fit '{self.key}' {tuple(mask.shape)}")
         return reliable.all(dim=-3, keepdim=True)
+
+
+def check_view(view: str) -> None:
+    """Raise ConfigError if there is no such view."""
+    if view not in VIEWS:
+        raise ConfigError(f"there is no view '{view}' of phase", hint=near(str(view), VIEWS))
+
+
+def metres_towards_sensor(
+    key: str,
+    unit: str,
+    attributes: Mapping[str, Any],
+    wavelength_m: float | None = None,
+    sign: str | None = None,
+) -> float:
+    """Return what one unit of a phase is in metres towards the sensor: wavelength / (4 pi) of a rad, 1 of a metre.
+
+    Negative where it counts away from the sensor.
+
+    Args:
+        key: of the phase, for messages.
+        unit: ``rad``, or ``m`` of phase that is stored as displacement.
+        attributes: of the variable: ``wavelength_m`` and ``sign``.
+        wavelength_m: in place of the attribute.
+        sign: in place of the attribute.
+
+    Raises:
+        ConfigError: one of them is not known.
+    """
+    wavelength = attributes.get("wavelength_m") if wavelength_m is None else wavelength_m
+    sign = attributes.get("sign") if sign is None else sign
+    if wavelength is None and unit != "m":
+        hint = f"PhaseView takes it: wavelength_m={WAVELENGTH_M} is Sentinel-1's"
+        raise ConfigError(f"the wavelength of '{key}' is not known", hint=hint)
+    if sign not in _SIGNS:
+        hint = "PhaseView takes it: sign='positive towards the sensor' (ARIA GUNW), or '... away from the sensor'"
+        raise ConfigError(f"which way the phase of '{key}' counts is not known: {sign!r}", hint=hint)
+    return _SIGNS[sign] * (1.0 if unit == "m" else displacement(1.0, float(wavelength)))  # type: ignore[arg-type]
+
+
+def seen(info: KeyInfo, view: View, key: str) -> KeyInfo:
+    """Return what a phase is after a view.
+
+    Raises:
+        ConfigError: metres have no cosine.
+    """
+    if view == "displacement":
+        return replace(info, kind=Kind.CONTINUOUS, unit="m", phase=view)
+    if view == "wrapped":
+        if info.unit == "m":
+            hint = "take it raw, rereferenced or as displacement; or build it in rad"
+            raise ConfigError(f"'{key}' is stored as displacement in metres: it cannot be wrapped", hint=hint)
+        bands = tuple(f"{band}_{part}" for band in info.bands for part in ("cos", "sin"))
+        return replace(info, kind=Kind.CONTINUOUS, unit="1", bands=bands, phase=view)
+    return replace(info, phase=view)
 
 
 def rereferenced(
@@ -159,20 +211,27 @@ def rereferenced(
     return (phase - zero.nan_to_num(0)).float().masked_fill(~there, 0), there
 
 
-def wrapped(phase: Tensor) -> Tensor:
-    """Return phase in (-pi, pi], float32."""
+def cos_sin(phase: Tensor, mask: Tensor, out: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+    """Return (values, mask) float32 and bool (..., 2 band, y, x): cosine and sine of each band, 0 where missing.
+
+    Args:
+        phase: (..., band, y, x) rad.
+        mask: likewise, True where valid.
+        out: tensors of the result to write into.
+    """
     import torch
 
-    turns = torch.ceil((phase.double() - math.pi) / (2 * math.pi))
-    return (phase.double() - 2 * math.pi * turns).float()
+    *lead, bands, height, width = phase.shape
+    if out is None:
+        shape = (*lead, 2 * bands, height, width)
+        out = torch.empty(shape, dtype=torch.float32), torch.empty(shape, dtype=torch.bool)
+    values, valid = (one.view(*lead, bands, 2, height, width) for one in out)
+    valid.copy_(mask.unsqueeze(-3))
+    torch.stack([phase.cos(), phase.sin()], dim=-3, out=values)
+    values.masked_fill_(~valid, 0)
+    return out
 
 
-def displacement(phase: Tensor, wavelength_m: float = WAVELENGTH_M) -> Tensor:
+def displacement(phase: float, wavelength_m: float = WAVELENGTH_M) -> float:
     """Return metres towards the sensor of phase that is positive towards it: phi * wavelength / (4 pi)."""
     return phase * (wavelength_m / (4 * math.pi))
-
-
-def _seen(info: KeyInfo, view: View) -> KeyInfo:
-    if view == "displacement":
-        return replace(info, kind=Kind.CONTINUOUS, unit="m")
-    return replace(info, kind=Kind.WRAPPED_PHASE) if view == "wrapped" else info

@@ -19,6 +19,8 @@ _FIRST = (
     *("#ffaabb", "#332288", "#997700", "#44bb99", "#ee3377", "#77aadd", "#555500", "#ee99aa", "#004488", "#99ddff"),
 )
 """Distinct also for most colour-blind eyes; classes beyond these get colours by formula."""
+UNRELIABLE = "#8f8f8f"
+"""Of connected component 0."""
 _GOLDEN = 0.618034
 _USUAL = {
     ("water", "sea", "ocean", "river", "lake", "lagoons", "estuaries"): "#2b6cb8",
@@ -47,7 +49,9 @@ class Shown:
     """Of the valid pixels, 0...1."""
 
 
-def shown_classes(array: StoredArray, codes: NDArray[Any], valid: NDArray[np.bool_]) -> tuple[Shown, ...]:
+def shown_classes(
+    array: StoredArray, codes: NDArray[Any], valid: NDArray[np.bool_], *, is_components: bool = False
+) -> tuple[Shown, ...]:
     """Return the classes among the valid codes, the most frequent first.
 
     A code keeps its colour in every chip: the product's own, else one by its place in the legend.
@@ -56,6 +60,7 @@ def shown_classes(array: StoredArray, codes: NDArray[Any], valid: NDArray[np.boo
         array: the variable.
         codes: of any shape.
         valid: same shape.
+        is_components: they number connected components of an unwrapped phase, 0 what is unreliable.
     """
     found, counts = np.unique(codes[valid], return_counts=True)
     order = np.lexsort((found, -counts))
@@ -64,8 +69,12 @@ def shown_classes(array: StoredArray, codes: NDArray[Any], valid: NDArray[np.boo
     is_bits = array.kind == Kind.BITS
     made = []
     for code, count in zip(found[order].tolist(), counts[order].tolist(), strict=True):
-        name = _bits(code, names) if is_bits else names.get(code, f"code {code}")
-        color = color_at(code) if is_bits else colors.get(code) or color_at(code)
+        if is_components:
+            name = names.get(code) or (f"component {code}" if code else "0: not unwrapped reliably")
+            color = color_at(code - 1) if code else UNRELIABLE
+        else:
+            name = _bits(code, names) if is_bits else names.get(code, f"code {code}")
+            color = color_at(code) if is_bits else colors.get(code) or color_at(code)
         made.append(Shown(code, name, color, count / total))
     return tuple(made)
 

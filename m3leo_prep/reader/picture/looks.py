@@ -21,6 +21,8 @@ MOST_SINGLE = 4
 MOST_PANELS = 24
 """Panels of a variable, above which only its first composites are drawn."""
 CO_DB, CROSS_DB, RATIO_DB = (-25.0, 0.0), (-32.0, -5.0), (0.0, 15.0)
+SIGHT = {"east": (-0.8, 0.8), "north": (-0.25, 0.25), "up": (0.6, 1.0)}
+"""Parts of a unit vector from the ground to a satellite on a near-polar orbit that looks 20 to 50 degrees aside."""
 VISIBLE, INFRARED = (0.0, 0.3), (0.0, 0.5)
 GAMMA = 1.4
 _POLARISATIONS = {"vv": "vh", "hh": "hv"}
@@ -48,9 +50,23 @@ class Channel:
     is_log: bool = False
     is_centred: bool = False
     """Counted from the panel's median: an unwrapped phase has no zero of its own."""
+    is_wrapped: bool = False
+    """Then shown modulo 2 pi: as fringes."""
 
     def value(self, bands: Mapping[int, Floats]) -> Floats:
         """Return (..., y, x) of (..., y, x) by band, NaN where one of them is missing."""
+        found = self._counted(bands)
+        return found - 2 * np.pi * np.ceil((found - np.pi) / (2 * np.pi)) if self.is_wrapped else found
+
+    def span(self, bands: Mapping[int, Floats]) -> tuple[float, float] | None:
+        """Return the least and the largest value where colours repeat and cannot tell; None else, and of nothing."""
+        if not self.is_wrapped:
+            return None
+        found = self._counted(bands)
+        finite = found[np.isfinite(found)]
+        return (float(finite.min()), float(finite.max())) if finite.size else None
+
+    def _counted(self, bands: Mapping[int, Floats]) -> Floats:
         found = bands[self.band] if self.minus is None else bands[self.band] - bands[self.minus]
         if not self.is_centred:
             return found
@@ -78,6 +94,8 @@ class Look:
     unit: str = ""
     names: tuple[str, ...] = ()
     """Of a composite's channels."""
+    note: str = ""
+    """What else must be said of the colours."""
     is_smooth: bool = True
     """False where neighbouring pixels have no mean: codes, and phases around a jump."""
 
@@ -137,14 +155,13 @@ def looks(array: StoredArray, *, layer: str = "", n_slots: int = 1) -> tuple[Loo
         case Kind.WRAPPED_PHASE:
             made = [_ramp(array, band, (-np.pi, np.pi), "twilight", is_smooth=False) for band in every]
         case Kind.UNWRAPPED_PHASE:
-            note = " from the panel's median"
-            made = [_ramp(array, band, None, "RdBu", is_centred=True, note=note) for band in every]
+            made = [_unwrapped(array, band) for band in every]
         case Kind.ANGLE:
             made = [_angle(array, band, layer) for band in every]
         case Kind.AMOUNT:
             made = [_ramp(array, band, None, "magma", is_log=True) for band in every]
         case _:
-            made = [_continuous(array, band, layer) for band in every]
+            made = _sight(array) or [_continuous(array, band, layer) for band in every]
     return tuple(made[:MOST_SINGLE])
 
 
@@ -214,6 +231,34 @@ def _optical(bands: Sequence[str]) -> list[Look]:
         names = ("near infrared", "red", "green")
         made.append(Look(f"false colour: {', '.join(names)}", "composite", (infrared, *visible), names=names))
     return made
+
+
+def _unwrapped(array: StoredArray, band: int) -> Look:
+    """Return fringes of a phase in rad; displacement, stored as such, from red to blue."""
+    if array.unit != "rad":
+        return _ramp(array, band, None, "RdBu", is_centred=True, note=" from the panel's median")
+    look = _ramp(
+        array,
+        band,
+        (-np.pi, np.pi),
+        "twilight",
+        note=" from the panel's median, wrapped",
+        is_smooth=False,
+        is_centred=True,
+        is_wrapped=True,
+    )
+    wavelength = array.attributes.get("wavelength_m")
+    fringe = f", {50 * float(wavelength):.1f} cm" if wavelength else ""
+    return replace(look, note=f"one turn of colours: one fringe (2π{fringe})")
+
+
+def _sight(array: StoredArray) -> list[Look]:
+    """Return one picture of a unit vector towards the sensor: its east, north and up parts as red, green and blue."""
+    at = {name.lower().removeprefix("los_"): band for band, name in enumerate(array.bands)}
+    if array.unit != "1" or at.keys() != SIGHT.keys():
+        return []
+    channels = tuple(Channel(at[name], limits) for name, limits in SIGHT.items())
+    return [Look(f"unit vector: {', '.join(SIGHT)}", "composite", channels, names=tuple(SIGHT))]
 
 
 def _angle(array: StoredArray, band: int, layer: str) -> Look:

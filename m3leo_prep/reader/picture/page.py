@@ -157,7 +157,7 @@ class _Page:
 
     def panel(self, x: float, y: float, panel: Panel) -> None:
         """Draw a panel with its slot, its valid share and why the rest is missing."""
-        self.text(x, y, _fit(panel.label, PANEL - 0.75, 7.5))
+        self.text(x, y, _fit(f"{panel.label} {panel.about}".strip(), PANEL - 0.7, 7.5))
         self.text(x + PANEL, y, f"{percent(panel.valid)} valid", ha="right", color="#444444")
         top = y + LABEL
         self.box(x, top, PANEL, PANEL, facecolor="none", edgecolor="#999999", linewidth=0.4, zorder=3)
@@ -168,11 +168,17 @@ class _Page:
             text = textwrap.fill(panel.why, 24)
             self.text(x + PANEL / 2, top + PANEL / 2, text, 9, ha="center", va="center", bbox=style)
             return
+        room = PANEL
+        if panel.span is not None:
+            low, high = panel.span
+            text = f"{low:.3g} to {high:.3g} rad".replace("-", "\N{MINUS SIGN}")
+            self.text(x + PANEL, top + PANEL + 0.02, text, 7, ha="right", color="#444444")
+            room -= 0.06 * len(text)
         missing = np.isnan(panel.picture[..., 0])
         self.image(x, top, PANEL, PANEL, np.dstack([np.nan_to_num(panel.picture), ~missing]).astype(np.float32))
         if panel.valid < 1:
             text = f"{percent(1 - panel.valid)} missing: {panel.why}"
-            self.text(x, top + PANEL + 0.02, _fit(text, PANEL, 7), 7, color="#444444")
+            self.text(x, top + PANEL + 0.02, _fit(text, room, 7), 7, color="#444444")
 
     def key(self, x: float, y: float, look: Look) -> None:
         """Draw the colour bar of a quantity, or write the limits of a composite."""
@@ -196,6 +202,7 @@ class _Page:
             self.line([at, at], [y + 0.11, y + 0.14], 0.6)
             self.text(at, y + 0.15, f"{tick:.6g}".replace("-", "\N{MINUS SIGN}"), 6.5, ha="center")
         self.text(left + wide / 2, y + 0.28, look.unit, 7, ha="center")
+        self.text(left + wide / 2, y + 0.39, look.note, 7, ha="center")
 
     def legend(self, x: float, y: float, lines: int, classes: Sequence[Shown]) -> None:
         """List classes with their share of the valid pixels, in columns of so many lines."""

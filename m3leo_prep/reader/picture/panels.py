@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from m3leo_prep.core.raster import Kind
+from m3leo_prep.reader.chosen import DATES, ORBIT, chosen, words
 from m3leo_prep.reader.dataset import Dataset
 from m3leo_prep.reader.manifest import StoredArray, StoredLayer
 from m3leo_prep.reader.picture.legend import Shown, paint, shown_classes
@@ -32,6 +34,10 @@ class Panel:
     """Share of the chip's pixels that every band of the picture has, 0...1."""
     why: str
     """Why the rest is missing."""
+    span: tuple[float, float] | None = None
+    """Least and largest value, where colours repeat and cannot tell."""
+    about: str = ""
+    """Which pair or orbit it is, where that differs from chip to chip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +108,10 @@ def draw_looks(
         values, valid = values[None], valid[None]
     by_band = {band: values[:, place] for place, band in enumerate(bands)}
     valid_by_band = {band: valid[:, place] for place, band in enumerate(bands)}
-    strips = [_strip(look, by_band, valid_by_band, layer, array, quality, slots, pixels, colour) for look in wanted]
+    named = [words(facts) for facts in chosen(dataset, row, layer, (*DATES, *ORBIT))]
+    strips = [
+        _strip(look, by_band, valid_by_band, layer, array, quality, slots, named, pixels, colour) for look in wanted
+    ]
     return Block(layer, array, tuple(strips), len(layer.slots) - len(slots))
 
 
@@ -129,6 +138,7 @@ def _strip(
     array: StoredArray,
     quality: Quality,
     slots: Sequence[int],
+    named: Sequence[str],
     pixels: int,
     colour: ColourMap,
 ) -> Strip:
@@ -136,7 +146,7 @@ def _strip(
     classes: tuple[Shown, ...] = ()
     if look.form == "classes":
         codes = values[look.bands[0]]
-        classes = shown_classes(array, codes, there)
+        classes = shown_classes(array, codes, there, is_components=array.name in components_of(layer))
         pictures = paint(thin(codes, pixels), classes)
     else:
         look = look.fitted(values)
@@ -146,8 +156,15 @@ def _strip(
         label = layer.slots[slot].label
         share = float(there[place].mean())
         why = quality.words(slot, look.bands) if share < 1 else ""
-        panels.append(Panel(label, pictures[place], share, why))
+        span = look.channels[0].span({band: values[band][place] for band in look.bands})
+        panels.append(Panel(label, pictures[place], share, why, span, named[slot]))
     return Strip(look, tuple(panels), classes)
+
+
+def components_of(layer: StoredLayer) -> set[str]:
+    """Return the names of variables that number the connected components of an unwrapped phase."""
+    phases = (array for array in layer.arrays.values() if array.kind == Kind.UNWRAPPED_PHASE)
+    return {str(array.attributes["components"]) for array in phases if "components" in array.attributes}
 
 
 def _picture(look: Look, values: Mapping[int, Floats], pitch: float, pixels: int, colour: ColourMap) -> Floats:

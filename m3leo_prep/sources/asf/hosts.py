@@ -19,7 +19,7 @@ class Hosts:
     hyp3: str = "https://hyp3-api.asf.alaska.edu"
     bucket: str = ""
     """Endpoint of the object store that holds GSSIC; empty = Amazon's, in us-west-2."""
-    trusted: tuple[str, ...] = ("earthdata.nasa.gov", "asf.alaska.edu")
+    trusted: tuple[str, ...] = ("earthdata.nasa.gov", "asf.alaska.edu", "asf.earthdatacloud.nasa.gov")
     """Domains, subdomains included, that a login may be shown to."""
 
 

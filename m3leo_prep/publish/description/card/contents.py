@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from m3leo_prep.core.raster import Kind
 from m3leo_prep.pipeline.report.figures import SPLITS, LayerFigures, SplitFigures
 from m3leo_prep.publish.description.card.about import About
 from m3leo_prep.publish.description.card.words import escaped, number, several, share, table
@@ -70,14 +71,43 @@ def _slots(about: About) -> Iterator[str]:
     """Yield which times the slots of each layer stand for."""
     lines = []
     for layer in about.figures.layers:
-        slots = [slot for slot in about.manifest["layers"][layer.name]["slots"] if slot["start"]]
-        if not slots:
+        stored = about.manifest["layers"][layer.name]
+        slots = [slot for slot in stored["slots"] if slot["start"]]
+        if not slots or stored.get("slot_kind", "period") != "period":
             continue
         names = [_slot(slot) for slot in slots]
         told = ", ".join(names) if len(names) <= 6 else f"{names[0]}, {names[1]}, … {names[-1]}"
         lines.append(f"- `{layer.name}`: {told}")
     if lines:
         yield "Slots in time, both days included:\n\n" + "\n".join(lines)
+    ruled = [
+        f"- `{name}`: {told}" for name, stored in about.manifest["layers"].items() if (told := _rule(name, stored))
+    ]
+    if ruled:
+        yield "Slots whose scenes were chosen for each chip by a rule:\n\n" + "\n".join(ruled)
+
+
+def _rule(name: str, stored: Mapping[str, Any]) -> str:
+    """Return how a layer's pairs or orbits were chosen, and where it is said which; empty of periods."""
+    rule = stored.get("rule") or {}
+    place = f"`chips.zarr/{name}/`"
+    if "orbits" in rule:
+        orbits = (
+            "the relative orbit that covers"
+            if rule["orbits"] == 1
+            else f"the {rule['orbits']} relative orbits that cover"
+        )
+        return f"{orbits} most of the chip, ascending ones first; which: `relative_orbit`, `orbit_direction` in {place}"
+    if "pairs" not in rule:
+        return ""
+    pairs = rule["pairs"]
+    windows = [f"{escaped(key)} {least} to {most} days" for key, (least, most) in pairs["windows"].items()]
+    count = f", {pairs['count']} each" if pairs["count"] > 1 else ""
+    first, last = pairs["start"][:10], last_day(pairs["end"])
+    return (
+        f"interferograms of two dates from {first} to {last}, by the days between these ({'; '.join(windows)}{count}), "
+        f"`pick: {pairs['pick']}`; which: `reference_time`, `secondary_time`, `relative_orbit` and others in {place}"
+    )
 
 
 def _slot(slot: Mapping[str, Any]) -> str:
@@ -93,6 +123,10 @@ def _meanings(about: About) -> Iterator[str]:
     for name, layer in about.manifest["layers"].items():
         for array in layer["arrays"]:
             told = [f"{key.replace('_', ' ')} {_said(value)}" for key, value in array["attributes"].items()]
+            if array["kind"] == Kind.UNWRAPPED_PHASE:
+                told.append(
+                    "each chip and slot has an arbitrary constant: subtract `phase_reference`, as statistics do"
+                )
             if told:
                 several_arrays = f".{array['name']}" if len(layer["arrays"]) > 1 else ""
                 lines.append(f"- `{name}{several_arrays}`: {', '.join(told)}")

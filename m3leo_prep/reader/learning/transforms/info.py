@@ -49,6 +49,9 @@ class KeyInfo:
     mean: NDArray[np.float32] | None = None
     """(band or 1, 1, 1): the sample holds (value - mean) / std; None = values are physical."""
     std: NDArray[np.float32] | None = None
+    phase: Literal["", "raw", "rereferenced", "wrapped", "displacement"] = ""
+    """What became of unwrapped phase: as stored, minus the chip's reference, (cos, sin), or metres towards the sensor;
+    empty of what never was one."""
 
     @property
     def is_normalized(self) -> bool:
@@ -69,7 +72,7 @@ def key_info(chips: ChipDataset) -> dict[str, KeyInfo]:
 
     Where several datasets differ (``allow_mixed``) in what a key says of directions, that is ``unknown``.
     """
-    return describe(chips.picks, chips._statistics)  # noqa: SLF001  the dataset's own view of its keys
+    return dict(chips.keys)
 
 
 def describe(

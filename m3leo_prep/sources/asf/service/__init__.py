@@ -1,0 +1,1 @@
+"""The services of NASA and the Alaska Satellite Facility: login, search, downloads."""

@@ -1,0 +1,1 @@
+"""Files of products, written in their exact public layout from arrays given."""
