@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from pyproj import Transformer
 import m3leo_prep as mp
 from m3leo_prep.cli.main import main
 from m3leo_prep.core.reasons import Reason
+from m3leo_prep.pipeline.explain import explain
 from m3leo_prep.pipeline.verify import verify
 from m3leo_prep.sources.synthetic import radar
 from m3leo_prep.sources.synthetic.earth import ground
@@ -81,6 +83,17 @@ def test_it_verifies_and_makes_a_report(built: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         command(patch, f"report {built}")
         command(patch, f"publish {built} {built.parent / 'published'} --dry-run")
+
+
+def test_a_pixel_of_the_line_of_sight_names_its_height(built: Path) -> None:
+    """Told by ``explain``: the height of the ground that the source was given, and the frames."""
+    found = explain(built, 0, "gunw.los", x=20, y=30, slot="long")
+    height = float(mp.Dataset(built).chip(0, "heights").values[0, 60:62, 40:42].mean())
+    (note,) = found.notes
+    assert "by layer heights" in note
+    assert float(re.search(r"at (-?[0-9.]+) m", note)[1]) == pytest.approx(height, abs=2)
+    assert found.pixel is not None
+    assert all(band.reproduced for band in found.pixel.bands)
 
 
 def test_coherence_and_backscatter_are_those_of_the_ground(built: Path, layers: xr.DataTree) -> None:

@@ -161,7 +161,10 @@ def test_page_runs(page: str, request: pytest.FixtureRequest, tmp_path: Path, mo
         request.getfixturevalue("hub")
         monkeypatch.setenv("M3LEO_PREP_CACHE", str(tmp_path / "cache"))
     if "<!-- with: earthdata -->" in text:
-        fill(request.getfixturevalue("earthdata"))
+        earthdata = request.getfixturevalue("earthdata")
+        fill(earthdata)
+        for name, value in earthdata.environment.items():  # a filled stand-in has another login
+            monkeypatch.setenv(name, value)
     with earth_engine(monkeypatch) if "<!-- with: earth-engine -->" in text else nullcontext():
         for block in blocks(text):
             run_block(block, page, tmp_path, names)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Never
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from m3leo_prep.core.errors import MissingDependency, StoreError
@@ -25,9 +25,11 @@ try:
         MaxRetryError,
         NameResolutionError,
         NewConnectionError,
+        ProxyError,
         ReadTimeoutError,
         SSLError,
     )
+    from urllib3.util import make_headers, parse_url
 except ImportError as error:
     raise MissingDependency(
         f"reading over a network needs {error.name}", hint="pip install 'm3leo-prep[remote]'"
@@ -167,7 +169,7 @@ def answer(
                 decode_content=False,
             )
         except HTTPError as caught:
-            fault, is_trusted = said(caught), not _is_certificate(caught)
+            fault, is_trusted = said(caught), not is_certificate(caught)
         # Outside of `except`: the library's error holds the whole address, with its secrets.
         if not is_trusted:
             patience.distrust()
@@ -201,12 +203,14 @@ def said(error: HTTPError) -> str:
             return "the server takes no connections"
         case ReadTimeoutError():
             return f"the server is silent for {READ_SECONDS:g} s"
+        case ProxyError():
+            return "the proxy does not let us through"
         case SSLError():
             return "the connection cannot be encrypted (TLS)"
     return "the connection was cut"
 
 
-def _is_certificate(error: HTTPError) -> bool:
+def is_certificate(error: Exception) -> bool:
     """Return whether the server's certificate is why."""
     reason = error.reason if isinstance(error, MaxRetryError) else error
     causes = (reason, *reason.args) if isinstance(reason, SSLError) else ()
@@ -252,5 +256,7 @@ def _pool(process: int, proxy: str) -> PoolManager:
     """Return the connections of a process: after a fork, two would talk on the same one."""
     del process
     if proxy:
-        return ProxyManager(proxy, num_pools=HOSTS, maxsize=POOLED)
+        login = parse_url(proxy).auth  # which the library does not send by itself
+        headers = make_headers(proxy_basic_auth=unquote(login)) if login else None
+        return ProxyManager(proxy, num_pools=HOSTS, maxsize=POOLED, proxy_headers=headers)
     return PoolManager(num_pools=HOSTS, maxsize=POOLED)

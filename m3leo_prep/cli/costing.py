@@ -51,6 +51,8 @@ def print_costs(rows: Sequence[LayerCost]) -> None:
 def _line(layer: str, source: str, rows: Sequence[LayerCost]) -> tuple[Any, ...]:
     low, high = (math.fsum(row.cost.seconds[end] for row in rows) for end in (0, 1))
     time = duration(low) if duration(low) == duration(high) else f"{duration(low)} to {duration(high)}"
+    if not high:
+        time = "not known"
     requests, n_bytes = sum(row.cost.requests for row in rows), sum(row.cost.bytes for row in rows)
     return layer, short_source(source), requests, size(n_bytes), time
 

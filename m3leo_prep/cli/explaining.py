@@ -37,7 +37,9 @@ def run_explain(
         return
     _layer(made)
     for label, facts in made.chosen.items():
-        fact("slot", f"{label}: {', '.join(_fact(name, value) for name, value in facts.items())}")
+        units = {"perp_baseline": " m", "phase_reference": _phase_unit(made)}
+        said = [f"{_fact(name, value)}{units.get(name, '')}" for name, value in facts.items()]
+        fact("slot", f"{label}: {', '.join(said)}")
     for state in made.slots:
         _slot(state)
     if made.pixel is not None:
@@ -75,7 +77,7 @@ def _layer(made: Explanation) -> None:
     if not made.operations:
         fact("transform", f"none: the source is in EPSG:{made.epsg}, or gave nothing")
     for variable in made.variables:
-        unit = "" if variable["unit"] in {"1", "class"} else f" {variable['unit']}"
+        unit = "" if variable["unit"] in {"1", "class", "mixed"} else f" {variable['unit']}"
         fact("variable", f"{variable['name']} ({variable['kind']}): {', '.join(variable['bands'])}")
         fact("  kernel", f"{variable['method']}; several scenes of a slot: {variable['statistic']}")
         fill_code = "NaN" if variable["fill"] is None else variable["fill"]
@@ -88,8 +90,12 @@ def _layer(made: Explanation) -> None:
 def _fact(name: str, value: Any) -> str:
     """Return what a slot's companion says, such as ``reference time 2020-09-01``; days are enough of a date."""
     told = value[:10] if name.endswith("_time") else f"{value:.7g}" if isinstance(value, float) else str(value)
-    unit = " m" if name == "perp_baseline" else ""
-    return f"{name.replace('_', ' ')} {told}{unit}"
+    return f"{name.replace('_', ' ')} {told}"
+
+
+def _phase_unit(made: Explanation) -> str:
+    """Return the unit of the unwrapped phase with a space before it; empty where another variable is explained."""
+    return next((f" {about['unit']}" for about in made.variables if about["kind"] == "unwrapped_phase"), "")
 
 
 def _slot(state: SlotState) -> None:

@@ -7,9 +7,11 @@ import os
 import sys
 import traceback
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 
 from m3leo_prep import __version__
 from m3leo_prep.cli import completing
@@ -543,11 +545,19 @@ def _tell(kind: str, message: str, *, where: str = "", hint: str = "") -> None:
         sys.stderr.write(f"hint: {hint}\n")
 
 
+@cache
+def _command() -> TyperGroup:
+    """Return the parser of every command, made once in a process: it costs as much as a small command."""
+    made = typer.main.get_command(app)
+    assert isinstance(made, TyperGroup)
+    return made
+
+
 def main() -> None:
     """Run the command line; the process ends with the exit code of what happened."""
     try:
         with _json_alone() if "--json" in sys.argv else nullcontext():
-            code = app(standalone_mode=False, prog_name="m3leo-prep")
+            code = _command()(standalone_mode=False, prog_name="m3leo-prep")
     except PrepError as error:
         complain(error)
         code = error.exit_code

@@ -60,7 +60,7 @@ def _print(layer: StoredLayer, document: Mapping[str, Any]) -> None:
             else:
                 percentiles = about["percentiles"] or {}
                 values = [about[key] for key in ("mean", "std", "min")] + [percentiles.get(q) for q in SHOWN]
-                quantities.append([title, variable["unit"], *map(_number, [*values, about["max"]])])
+                quantities.append([title, layer.arrays[name].unit_of(band), *map(_number, [*values, about["max"]])])
     if quantities:
         print_table(layer.name, ["band", "unit", "mean", "std", "min", *(f"p{q}" for q in SHOWN), "max"], quantities)
     for name, variable in document["variables"].items():

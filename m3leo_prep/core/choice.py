@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import shapely
@@ -29,6 +29,8 @@ FULL = 1 - 1e-9
 """Share of a chip from which it counts as covered: what a polygon's own rounding may take away."""
 MAX_DAYS = 10_000
 MAX_SLOTS = 1_000
+Choose = Callable[["BaseGeometry"], list[list[Item]]]
+"""Gives the items of each slot for the chip of an outline (lon/lat), each slot's in their given order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class PairRule:
 
     Items are pairs: their properties ``reference_time`` (the later date) and ``secondary_time`` are ISO 8601 in UTC,
     ``relative_orbit`` and ``orbit_direction`` say the track. Frames of one pair share ``acquisition`` and are chosen
-    together.
+    together, as far as the chip needs them: where one frame covers all of it, that one alone.
     """
 
     start: datetime
@@ -66,14 +68,26 @@ class PairRule:
 
     def choose(self, outline: BaseGeometry, items: Sequence[Item]) -> list[list[Item]]:
         """Return the items of each slot for the chip of that outline (lon/lat), each in their given order."""
+        return self.among(items)(outline)
+
+    def among(self, items: Sequence[Item]) -> Choose:
+        """Return what chooses among some items for one outline after the other: the items are put in order once."""
         pairs = [_Pair.of(frames) for frames in _grouped(items, lambda item: item.acquisition or item.id)]
-        inside = [pair for pair in pairs if self.start <= pair.secondary and pair.reference < self.end]
-        chosen: list[list[Item]] = []
+        inside = [pair for pair in pairs if self.start <= pair.secondary < pair.reference < self.end]
+        windows = []
         for _, least, most in self.windows:
-            here = [pair for pair in inside if least <= pair.days <= most]
-            taken = self._taken(outline, here)
-            chosen += [list(pair.frames) for pair in taken] + [[] for _ in range(self.count - len(taken))]
-        return chosen
+            ways = self._ways([pair for pair in inside if least <= pair.days <= most])
+            windows.append([sorted(one, key=self._order(one)) for one in ways])
+
+        def choose(outline: BaseGeometry) -> list[list[Item]]:
+            chosen: list[list[Item]] = []
+            for ways in windows:
+                taken = next(filter(None, (self._best(outline, pairs) for pairs in ways)), [])
+                chosen += [_needed(outline, pair.frames) for pair in taken]
+                chosen += [[] for _ in range(self.count - len(taken))]
+            return chosen
+
+        return choose
 
     def document(self) -> dict[str, Any]:
         """Return the rule as JSON values."""
@@ -89,20 +103,19 @@ class PairRule:
             }
         }
 
-    def _taken(self, outline: BaseGeometry, pairs: Sequence[_Pair]) -> list[_Pair]:
+    def _ways(self, pairs: Sequence[_Pair]) -> list[list[_Pair]]:
+        """Return the pairs by direction; those of a later list count only where none of an earlier one does."""
         wanted, _, first = self.direction.partition("_")
         if wanted == "any":
-            return self._best(outline, pairs)
-        of = {way: [pair for pair in pairs if pair.direction == way] for way in ("ascending", "descending")}
-        taken = self._best(outline, of[wanted])
+            return [list(pairs)]
         other = "descending" if wanted == "ascending" else "ascending"
-        return self._best(outline, of[other]) if first and not taken else taken
+        return [[pair for pair in pairs if pair.direction == way] for way in ((wanted, other) if first else (wanted,))]
 
     def _best(self, outline: BaseGeometry, pairs: Sequence[_Pair]) -> list[_Pair]:
-        """Return at most ``count`` pairs, in the order of the rule."""
+        """Return at most ``count`` of the pairs, which are in the order of the rule."""
         whole: list[_Pair] = []
         part: list[tuple[float, int, _Pair]] = []
-        for place, pair in enumerate(sorted(pairs, key=self._order(pairs))):
+        for place, pair in enumerate(pairs):
             share = covered(outline, pair.frames)
             if share >= FULL:
                 whole.append(pair)
@@ -125,10 +138,8 @@ class PairRule:
             case "all":
                 return lambda pair: (pair.reference, pair.secondary, pair.id)
             case "most_frequent":
-                shared: dict[tuple[int, datetime], int] = {}
-                for pair in pairs:
-                    shared[pair.later] = shared.get(pair.later, 0) + 1
-                return lambda pair: (-shared[pair.later], *newest(pair))
+                shared = _sharing(pairs)
+                return lambda pair: (-shared[pair.id], *newest(pair))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +157,19 @@ class OrbitRule:
 
     def choose(self, outline: BaseGeometry, items: Sequence[Item]) -> list[list[Item]]:
         """Return the items of each slot for the chip of that outline (lon/lat), each in their given order."""
+        return self.among(items)(outline)
+
+    def among(self, items: Sequence[Item]) -> Choose:
+        """Return what chooses among some items for one outline after the other."""
         orbits = {_orbit(tiles[0]): tiles for tiles in _grouped(items, _orbit)}
-        share = {orbit: round(covered(outline, tiles), 6) for orbit, tiles in orbits.items()}
-        most = sorted((orbit for orbit in orbits if share[orbit] > 0), key=lambda orbit: (-share[orbit], orbit))
-        chosen = [list(orbits[orbit]) for orbit in sorted(most[: self.count])]
-        return chosen + [[] for _ in range(self.count - len(chosen))]
+
+        def choose(outline: BaseGeometry) -> list[list[Item]]:
+            share = {orbit: round(covered(outline, tiles), 6) for orbit, tiles in orbits.items()}
+            most = sorted((orbit for orbit in orbits if share[orbit] > 0), key=lambda orbit: (-share[orbit], orbit))
+            chosen = [list(orbits[orbit]) for orbit in sorted(most[: self.count])]
+            return chosen + [[] for _ in range(self.count - len(chosen))]
+
+        return choose
 
     def document(self) -> dict[str, Any]:
         """Return the rule as JSON values."""
@@ -199,6 +218,15 @@ def covered(outline: BaseGeometry, items: Sequence[Item]) -> float:
     return float(outline.intersection(there).area / outline.area)
 
 
+def _needed(outline: BaseGeometry, frames: Sequence[Item]) -> list[Item]:
+    """Return the frames of a pair that a chip is made of: the first that covers it alone, else all that lie on it.
+
+    Another one could add nothing but a seam, and take away pixels of those that do not fit to it.
+    """
+    alone = next((frame for frame in frames if frame.footprint.covers(outline)), None)
+    return [frame for frame in frames if frame.footprint.intersects(outline)] if alone is None else [alone]
+
+
 @dataclass(frozen=True, slots=True)
 class _Pair:
     frames: tuple[Item, ...]
@@ -222,19 +250,30 @@ class _Pair:
 
     @property
     def days(self) -> int:
-        return (self.reference.date() - self.secondary.date()).days
+        # Not from date to date: passes at midnight are some seconds less than whole days apart, or more.
+        return round((self.reference - self.secondary) / _DAY)
 
     @property
     def direction(self) -> str:
         return str(self.frames[0].properties.get("orbit_direction", ""))
 
     @property
-    def later(self) -> tuple[int, datetime]:
-        """The reference acquisition: track and day."""
-        track = int(self.frames[0].properties.get("relative_orbit", -1))
-        return track, self.reference.replace(hour=0, minute=0, second=0, microsecond=0)
+    def track(self) -> int:
+        return int(self.frames[0].properties.get("relative_orbit", -1))
 
 
+def _sharing(pairs: Sequence[_Pair]) -> dict[str, int]:
+    """Return by pair how many have its reference acquisition: the same track within half a day, at midnight too."""
+    acquisitions: list[list[_Pair]] = []
+    for pair in sorted(pairs, key=lambda pair: (pair.track, pair.reference)):
+        before = acquisitions[-1][-1] if acquisitions else None
+        if before is None or before.track != pair.track or pair.reference - before.reference > _DAY / 2:
+            acquisitions.append([])
+        acquisitions[-1].append(pair)
+    return {pair.id: len(group) for group in acquisitions for pair in group}
+
+
+_DAY = timedelta(days=1)
 _DATES = ("reference", "secondary")
 
 

@@ -199,10 +199,15 @@ class SourceInfo:
     """The one year of a product that has no other: what a bare ``slots: seasons`` means."""
     nothing: Reason | None = None
     """Why no item gives a chip any pixel; None = ``NO_ACQUISITION``, and of static layers ``NOT_IN_DATASET``."""
+    pair_days: int | None = None
+    """Most days between the two dates of a pair that it forms; None = whatever pairs there are."""
     on_heights: tuple[str, ...] = ()
     """Variables that are computed at the heights of the ground: the layer must then name its ``dem``."""
     concurrent_reads: int = 1
     """Reads of one unit worth having under way at once: more than 1 where a provider's answer is waited for."""
+    fetches_once: bool = False
+    """True if what is fetched of an item serves every window that it reaches, such as whole files that are kept: what
+    that takes is estimated once for all windows together."""
     licence: str = "unknown"
     citation: str = ""
     attributes: Mapping[str, Any] = field(default_factory=dict)

@@ -282,8 +282,8 @@ def _around(src: Any, b: int, x: int, y: int, fx: Any, fy: Any, wx: Any, wy: Any
 
 
 @_jit
-def _wide_axis(q: int, scale: float, w: Any) -> int:
-    """Write the widened B-spline's weights around ``q`` (0 = centre of pixel 0); return the first tap."""
+def _wide_axis(q: int, scale: float, w: Any) -> Any:
+    """Write the widened B-spline's weights around ``q`` (0 = centre of pixel 0); return the first tap and how many."""
     centre = (q & ((np.int64(1) << SHIFT) - 1)) * 2.0**-SHIFT
     reach = 2 * scale
     first = int(np.ceil(centre - reach))
@@ -300,7 +300,7 @@ def _wide_axis(q: int, scale: float, w: Any) -> int:
         total += w[k]
     for k in range(last - first + 1):
         w[k] /= total
-    return int(q >> SHIFT) + first
+    return int(q >> SHIFT) + first, last - first + 1
 
 
 @_jit
@@ -331,7 +331,7 @@ def taps(
             if good[cell_row, cell_col]:
                 widest = max(widest, scale[cell_row, cell_col, 0], scale[cell_row, cell_col, 1])
     many = int(4 * widest) + 2
-    wide_x, wide_y = np.empty(many), np.empty(many)
+    wide_x, wide_y, pair = np.empty(many), np.empty(many), np.empty(many * many)
     for cell_row in range(good.shape[0]):
         for cell_col in range(good.shape[1]):
             j0 = max(0, cell_col * step - col)
@@ -352,17 +352,31 @@ def taps(
                 for k in range(n):
                     qx, qy = px[k] - _HALF, py[k] - _HALF
                     if widen:
-                        first_x = _wide_axis(qx, scale_x, wide_x)
-                        first_y = _wide_axis(qy, scale_y, wide_y)
+                        first_x, n_x = _wide_axis(qx, scale_x, wide_x)
+                        first_y, n_y = _wide_axis(qy, scale_y, wide_y)
+                        inside = 0 <= first_x <= width - n_x and 0 <= first_y <= height - n_y
+                        every = 0.0
+                        if inside:
+                            for dy in range(n_y):
+                                for dx in range(n_x):
+                                    pair[dy * n_x + dx] = wide_y[dy] * wide_x[dx]
+                                    every += pair[dy * n_x + dx]
                         for b in range(bands):
-                            total, weight = 0.0, 0.0
-                            for dy in range(max(0, -first_y), min(many, height - first_y)):
-                                for dx in range(max(0, -first_x), min(many, width - first_x)):
-                                    sample = src[b, first_y + dy, first_x + dx]
-                                    if np.isfinite(sample):
-                                        w = wide_y[dy] * wide_x[dx]
-                                        total += w * sample
-                                        weight += w
+                            total, weight = nan, every
+                            if inside:  # and, most often, without gaps: nothing to ask of each neighbour
+                                total = 0.0
+                                for dy in range(n_y):
+                                    for dx in range(n_x):
+                                        total += pair[dy * n_x + dx] * src[b, first_y + dy, first_x + dx]
+                            if not np.isfinite(total):
+                                total, weight = 0.0, 0.0
+                                for dy in range(max(0, -first_y), min(n_y, height - first_y)):
+                                    for dx in range(max(0, -first_x), min(n_x, width - first_x)):
+                                        sample = src[b, first_y + dy, first_x + dx]
+                                        if np.isfinite(sample):
+                                            w = wide_y[dy] * wide_x[dx]
+                                            total += w * sample
+                                            weight += w
                             found = weight > 0 and weight >= min_weight
                             out[b, i, j0 + k] = total / weight if found else nan
                             ok[b, i, j0 + k] = found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import TypeVar
 
+from m3leo_prep.core.choice import PairRule
 from m3leo_prep.core.plan import LayerPlan, Plan, SourceSpec
 from m3leo_prep.pipeline.origins import open_source
 from m3leo_prep.ports.advice import Advising
@@ -34,9 +35,18 @@ def waits_for_providers(plan: Plan, layers: Collection[str] | None = None) -> bo
 
 
 def advice(plan: LayerPlan) -> tuple[str, ...]:
-    """Return what the layer's source warns of."""
+    """Return what the layer's source warns of, and windows of its slots that reach beyond the pairs that it forms."""
     source = bare(plan.source)
-    if not isinstance(source, Advising):
-        return ()
-    said = asked(plan.source, "advise", lambda: tuple(source.advise(plan.items, plan.layer.slots)))
+    said = _beyond(plan)
+    if isinstance(source, Advising):
+        said += asked(plan.source, "advise", lambda: tuple(source.advise(plan.items, plan.layer.slots)))
     return tuple(f"{plan.layer.name}: {line}" for line in said)
+
+
+def _beyond(plan: LayerPlan) -> tuple[str, ...]:
+    rule, most = plan.layer.rule, open_source(plan.source).describe().pair_days
+    if not isinstance(rule, PairRule) or most is None:
+        return ()
+    names = [name for name, _, longest in rule.windows if longest > most]
+    told = f"the source forms pairs of at most {most} days: pairs beyond are missing in window {', '.join(names)}"
+    return (f"{told} (`max_days:` of the layer says so)",) if names else ()

@@ -229,8 +229,13 @@ def read_rasters(
         except CorruptError as error:
             if not skip_damaged:
                 raise
+            whole = [item for item in items if item.id != error.where]
+            if len(items) > len(whole) > 0:
+                waiting.appendleft(whole)  # still together: frames are fitted to each other
+                result.damaged.append(str(error))
+                continue
             if len(items) > 1 and not source.describe().composites:
-                waiting.extendleft([item] for item in reversed(items))  # the others are whole
+                waiting.extendleft([item] for item in reversed(items))
                 continue
             result.damaged.append(str(error))
         rasters += found

@@ -19,11 +19,11 @@ from m3leo_prep.core.text import near
 from m3leo_prep.pipeline.derive import derive
 from m3leo_prep.pipeline.origins import open_source
 from m3leo_prep.pipeline.resolve import METRES
-from m3leo_prep.pipeline.task import near_items
+from m3leo_prep.pipeline.task import ground_items, near_ground
 from m3leo_prep.ports.heights import Heights, OnHeights
 
-KEPT = 8
-"""Grids of which heights are kept, each as large as a window."""
+KEPT = 4
+"""Grids of which heights are kept, each as large as a window; ``windows.GROUND_BYTES`` counts them."""
 SUFFIX = ".dem"
 """Ends the name of a layer of heights that stands behind another layer; no layer of a recipe has a dot."""
 HINT = (
@@ -71,8 +71,7 @@ def heights_of(plan: LayerPlan, cells: Cells) -> Heights | None:
     """Return what gives heights on any pixels in and around some chips; None if the layer needs none."""
     if plan.heights is None:
         return None
-    reaching = {item.id for items in near_items(cells, plan.heights) for item in items}
-    items = tuple(item for item in plan.heights.items if item.id in reaching)
+    items = ground_items(plan, near_ground(cells, plan))
     # A source asks for the same pixels once for each variable and frame.
     return lru_cache(KEPT)(partial(_heights, plan.heights, items))
 
@@ -83,4 +82,6 @@ def _heights(plan: LayerPlan, items: tuple[Item, ...], geobox: GeoBox) -> tuple[
     look = made.looks[name]
     if look is None:
         return np.full(geobox.shape, np.nan, np.float32), np.zeros(geobox.shape, bool)
-    return look.values[0].astype(np.float32, copy=False), look.valid[0]
+    height, known = look.values[0].astype(np.float32, copy=False), look.valid[0]
+    height.flags.writeable = known.flags.writeable = False  # shared by all who ask for these pixels
+    return height, known

@@ -99,7 +99,10 @@ def order_and_fetch(plan: Plan, tasks: Tasks, blobs: Blobs, state: Path, watch: 
             waits.append(wait)
     _wait_for(waits, watch, log)
     for wait in waits:
-        if wait.layer.layer.name in held:
+        if wait.refused is not None:
+            held[wait.layer.layer.name] = wait.refused
+            away |= wait.of_unit.keys()
+        elif wait.layer.layer.name in held:
             away |= {unit for unit, items in wait.of_unit.items() if any(item.id in wait.absent for item in items)}
     return Held(held, frozenset(away))
 
@@ -113,6 +116,8 @@ class _Wait:
     of_unit: dict[str, list[Item]]
     items: list[Item]
     absent: frozenset[str] = frozenset()
+    refused: CredentialsError | None = None
+    """Why nobody is let in any more."""
     is_over: bool = False
     told: str = ""
     failures: int = 0
@@ -126,9 +131,8 @@ class _Wait:
         except (CredentialsError, QuotaReached) as error:
             watch.warns(f"{name}: {error}")
             return error
-        except SourceError as error:
-            watch.warns(f"{name}: nothing was ordered: {error}")
-            self.is_over = True
+        except SourceError as error:  # what was ordered, now or before, is waited for all the same
+            watch.warns(f"{name}: not all could be ordered: {error}")
             return None
         if placed:
             watch.says(f"{name}: {placed:,} ordered")
@@ -139,6 +143,10 @@ class _Wait:
         name = self.layer.layer.name
         try:
             seen = asked(self.layer.source, "watch", partial(self.source.watch, self.items))
+        except CredentialsError as error:  # other layers are built; what is ordered waits for the next run
+            watch.warns(f"{name}: {error}")
+            self.refused, self.is_over = error, True
+            return
         except SourceError as error:
             self.failures += 1
             if self.failures == MOST_FAILURES or isinstance(error, QuotaReached):

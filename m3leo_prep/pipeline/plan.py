@@ -185,7 +185,10 @@ def _plan_layer(
     layer = resolve_layer(
         name, model, info, grid, n_chips=len(cells), codec=recipe.codec(name), old=old.layer if old else None
     )
-    ground = check_dem(name, recipe.layers, info, bare(spec))
+    native = max(layer.pitch, info.pitch or 0.0)
+    heights = None
+    if check_dem(name, recipe.layers, info, bare(spec)) is not None:
+        heights = _plan_heights(layer, native, model.dem or "", recipe, specs, grid, cells, area)
     plan = LayerPlan(
         layer=layer,
         source=spec,
@@ -195,11 +198,10 @@ def _plan_layer(
         licence=info.licence,
         citation=info.citation,
         pitch=info.pitch,
-        heights=None if ground is None else _plan_heights(layer, model.dem or "", recipe, specs, grid, cells, area),
+        heights=heights,
     )
     if plan.heights is not None and old is not None and old.heights is not None and not refresh:
         plan = replace(plan, heights=_kept_heights(plan.heights, old.heights, cells, previous))
-    native = max(layer.pitch, info.pitch or 0.0)
     kept = (
         not refresh
         and old is not None
@@ -227,9 +229,27 @@ def _plan_layer(
 
 
 def _plan_heights(
-    layer: Layer, dem: str, recipe: Recipe, specs: Mapping[str, SourceSpec], grid: Grid, cells: Cells, area: Area
+    layer: Layer,
+    reach: float,
+    dem: str,
+    recipe: Recipe,
+    specs: Mapping[str, SourceSpec],
+    grid: Grid,
+    cells: Cells,
+    area: Area,
 ) -> LayerPlan:
-    """Return the plan of the heights behind a layer: on its lattice, with what is beside it in the recipe."""
+    """Return the plan of the heights behind a layer: on its lattice, with what is beside it in the recipe.
+
+    Args:
+        layer: the other layer.
+        reach: its largest pixel in metres: heights are asked for on pixels around its chips too.
+        dem: name of the layer of heights.
+        recipe: the recipe.
+        specs: of its sources.
+        grid: the chip grid.
+        cells: the chips.
+        area: the area.
+    """
     spec = specs[dem]
     source = open_source(spec)
     info = source.describe()
@@ -243,7 +263,7 @@ def _plan_heights(
         source=spec,
         source_version=info.version,
         op_versions=_op_versions(made),
-        items=find_items(source, area, made, max(layer.pitch, info.pitch or 0.0)),
+        items=find_items(source, area, made, reach + max(layer.pitch, info.pitch or 0.0)),
         licence=info.licence,
         citation=info.citation,
         pitch=info.pitch,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 
@@ -28,6 +29,7 @@ class AreaInfo:
     area_km2: float
 
 
+@cache
 def list_areas() -> tuple[AreaInfo, ...]:
     """Return the packaged areas, by name."""
     found = []

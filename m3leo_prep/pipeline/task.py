@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from m3leo_prep.core.choice import Choose
 from m3leo_prep.core.grid import Cells
 from m3leo_prep.core.plan import LayerPlan, Unit, chip_digests, digest_of
 from m3leo_prep.core.raster import Item, Slot
@@ -75,22 +77,49 @@ def items_of(cells: Cells, plan: LayerPlan, unit: Unit) -> tuple[list[Slot], lis
     if rule is None:
         return slots, [[[item for item in items if slot.contains(item.datetime)] for slot in slots] for items in near]
     here = slice(unit.first_slot, unit.last_slot)
-    outlines = cells.polygons()
-    return slots, [rule.choose(outline, items)[here] for outline, items in zip(outlines, near, strict=True)]
+    choosers: dict[tuple[int, ...], Choose] = {}
+    chosen: list[list[list[Item]]] = []
+    for outline, items in zip(cells.polygons(), near, strict=True):
+        # Most chips of a unit are reached by the same items: these are put in order once.
+        same = tuple(map(id, items))
+        if same not in choosers:
+            choosers[same] = rule.among(items)
+        chosen.append(choosers[same](outline)[here])
+    return slots, chosen
 
 
-def near_items(cells: Cells, plan: LayerPlan) -> list[list[Item]]:
-    """Return per chip the items that may reach it, whatever their slot, in the source's order."""
+def near_items(cells: Cells, plan: LayerPlan, *, beyond: float = 0.0) -> list[list[Item]]:
+    """Return per chip the items that may reach it, whatever their slot, in the source's order.
+
+    Args:
+        cells: the chips.
+        plan: of the layer whose items they are.
+        beyond: metres around the chip that they need not leave empty either.
+    """
     outlines = cells.polygons()
-    # Kernels reach a few pixels over the chip's edge.
-    margin = 8 * max(plan.layer.pitch, plan.pitch or 0.0) / 111_000
+    margin = (kernel_reach(plan) + beyond) / 111_000
     north = np.abs(shapely.bounds(outlines)[:, [1, 3]]).max()
     reach = shapely.buffer(outlines, margin / np.cos(np.radians(min(north, 84.0))), join_style="mitre")
     pairs = _index(plan.items).tree.query(reach, predicate="intersects")
-    near: list[list[Item]] = [[] for _ in range(len(cells))]
-    for chip, index in sorted(zip(*pairs.tolist(), strict=True)):
-        near[chip].append(plan.items[index])
-    return near
+    chip, index = pairs[:, np.lexsort(pairs[::-1])]
+    ends = np.searchsorted(chip, np.arange(len(cells) + 1)).tolist()
+    ordered = [plan.items[place] for place in index.tolist()]
+    return [ordered[start:end] for start, end in pairwise(ends)]
+
+
+def kernel_reach(plan: LayerPlan) -> float:
+    """Return how far kernels reach over a chip's edge: metres, a few pixels."""
+    return 8 * max(plan.layer.pitch, plan.pitch or 0.0)
+
+
+def near_ground(cells: Cells, plan: LayerPlan) -> list[list[Item]]:
+    """Return per chip the items of the layer's heights that decide its pixels; none if it needs no heights.
+
+    A source asks for heights on its own pixels too, which lie as far over the chip's edge as kernels reach.
+    """
+    if plan.heights is None:
+        return [[] for _ in range(len(cells))]
+    return near_items(cells, plan.heights, beyond=kernel_reach(plan))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +155,7 @@ def make_task(
 ) -> Task:
     """Return the task of a unit; ``cells`` and ``splits`` are those of the unit alone, None = no splits."""
     slots, per_chip = items_of(cells, plan, unit)
-    ground: list[list[Item]] = [[] for _ in per_chip] if plan.heights is None else near_items(cells, plan.heights)
+    ground = near_ground(cells, plan)
     told_of = [[[*slot, *heights] for slot in chip] for chip, heights in zip(per_chip, ground, strict=True)]
     digests = chip_digests(cells.ids(), digest_of(plan.settings()), tuple(slots), told_of)
     place = _index(plan.items).place

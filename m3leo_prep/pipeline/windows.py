@@ -17,6 +17,8 @@ EDGE = 8
 """Cells along the side of the largest window."""
 COMPOSITED_BYTES = 16
 """Working memory of a pixel and band that the source composites: as sent, as float32, and its masks (measured: 14)."""
+GROUND_BYTES = 160
+"""Working memory of a pixel whose source is told of heights: vectors (measured: 84), and what is kept of places."""
 WAITING_EDGE = 4
 """Cells along the side of the smallest window that is cut only for more of them to be under way at once."""
 MAX_SPARE = 1.15
@@ -129,4 +131,5 @@ def working_bytes(plan: LayerPlan, window: Window, items: Sequence[Item]) -> int
     if passes > 1:
         medians = any(array.statistic == "median" for array in layer.arrays)
         per_pixel += 16 * passes if medians else 24
-    return int(pixels * per_pixel)
+    ground = 0 if plan.heights is None else rows * cols * layer.size**2 * GROUND_BYTES
+    return int(pixels * per_pixel) + ground

@@ -35,8 +35,9 @@ class Estimating(Protocol):
     def estimate(self, windows: Sequence[GeoBox], slots: Sequence[Slot], items: Sequence[Item]) -> Cost:
         """Return the cost of reading all windows in all slots; metadata only, no request.
 
-        A source whose products are ordered is also asked without windows: for what ordering the items costs that are
-        not ordered yet. It may look once at what it has ordered.
+        A source that ``fetches_once`` is asked once for all that a build needs of it: with every item once, and the
+        windows, or none where they are too many to name, which means all of each item. One whose products are ordered
+        tells what those cost that are not ordered yet; it may look once at what it has ordered.
         """
         ...
 

@@ -51,6 +51,10 @@ class StoredArray:
         """The code of a missing pixel as a number."""
         return np.nan if self.fill is None else self.fill
 
+    def unit_of(self, band: str) -> str:
+        """Return the unit of a band: the variable's, unless its source says one for each."""
+        return str(self.about.get("attributes", {}).get("band_units", {}).get(band, self.unit))
+
     @property
     def attributes(self) -> dict[str, Any]:
         """What a user must know of the values: unit, kind, statistic, kernel, error bound, radiometric identity."""

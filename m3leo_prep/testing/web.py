@@ -11,29 +11,27 @@ By hand: ``python -m m3leo_prep.testing.web FOLDER``.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import re
 import secrets
 import socket
 import struct
 import sys
 import threading
-import time
 from collections import deque
 from dataclasses import dataclass
 from email.utils import formatdate
 from fnmatch import fnmatchcase
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from m3leo_prep.testing.serving import Line, Server
+
 PIECE = 64 * 2**10
 """Bytes that are written at once."""
-BURST_SECONDS = 0.002
-"""Of the bandwidth that an idle line saves up: sleeping is no more exact than that."""
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
@@ -97,7 +95,7 @@ class RangeServer:
         """What was answered, in the order of the answers; may be cleared."""
         self._signature = secrets.token_hex(8) if signed else None
         self._lock = threading.Lock()
-        self._free = 0.0  # when the shared line has sent what it was given
+        self._line = Line()
         self._closing = threading.Event()
         self._server: _Server | None = None
 
@@ -115,8 +113,7 @@ class RangeServer:
     def __enter__(self) -> Self:
         self._closing.clear()
         self._server = _Server(self)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-        self._thread.start()
+        self._server.start()
         return self
 
     def __exit__(
@@ -124,10 +121,7 @@ class RangeServer:
     ) -> None:
         assert self._server is not None
         self._closing.set()
-        self._server.shutdown()
-        self._server.hang_up()
-        self._server.server_close()
-        self._thread.join()
+        self._server.stop()
         self._server = None
 
     def allows(self, query: str) -> bool:
@@ -155,41 +149,14 @@ class RangeServer:
             return
         for start in range(0, len(data), PIECE):
             piece = data[start : start + PIECE]
-            with self._lock:
-                now = time.monotonic()
-                self._free = max(self._free, now - BURST_SECONDS) + len(piece) / self.bandwidth
-                ahead = self._free - now
-            self.wait(ahead)
+            self.wait(self._line.ahead(len(piece), self.bandwidth))
             connection.sendall(piece)
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
+class _Server(Server):
     def __init__(self, owner: RangeServer) -> None:
         self.owner = owner
-        self._open: set[socket.socket] = set()
-        super().__init__(("127.0.0.1", 0), _Handler)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        self._open.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        self._open.discard(request)
-        super().shutdown_request(request)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of clients that go away."""
-        if not isinstance(sys.exception(), OSError):
-            super().handle_error(request, client_address)
-
-    def hang_up(self) -> None:
-        """End the connections that are kept alive."""
-        for connection in list(self._open):
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+        super().__init__(0, _Handler)
 
 
 class _Handler(BaseHTTPRequestHandler):

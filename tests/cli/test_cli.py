@@ -302,7 +302,7 @@ def test_on_a_terminal_it_asks(
     ("args", "says"),
     [
         (["plan", "--aoi", "luxemburg", "--recipe", "demo"], ["unknown area 'luxemburg'", "did you mean 'luxembourg'"]),
-        (["plan", "--aoi", BOX, "--recipe", "dmeo"], ["no recipe is called 'dmeo'", "did you mean 'demo'?"]),
+        (["plan", "--aoi", BOX, "--recipe", "dmeo"], ["no recipe is called 'dmeo'", "did you mean 'demo'"]),
         (["plan", "--aoi", BOX, "--recipe", "./absent.yaml"], ["no recipe file at ./absent.yaml", "demo"]),
         (["plan", "--aoi", BOX, "--recipe", "small.yaml", "--layers", "s2"], ["no layer 's2'", "position, s1"]),
         (["build", "--aoi", BOX, "--recipe", "small.yaml", "--layers", "positoin"], ["did you mean 'position'"]),

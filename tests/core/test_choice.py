@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -202,3 +203,58 @@ def test_what_cannot_be_meant_is_refused(said: dict[str, Any], says: str) -> Non
 def test_items_without_dates_of_a_pair_are_told_so() -> None:
     with pytest.raises(ConfigError, match="does not say the dates of its pair"):
         rule().choose(CHIP, [Item("scene", AROUND)])
+
+
+def test_days_are_counted_in_revolutions_not_from_date_to_date() -> None:
+    """The secondary date began a second later than the reference did 12 days on, at midnight."""
+    item = frame("2020-06-01", 12)
+    times = {"reference_time": "2020-05-31T23:59:59+00:00", "secondary_time": "2020-05-20T00:00:00+00:00"}
+    across = replace(item, properties={**item.properties, **times})
+    assert chosen(rule(windows={"days": [12, 12]}), [across]) == [[across.id]]
+    assert chosen(rule(windows={"days": [11, 11]}), [across]) == [[]]
+
+
+def test_a_pair_whose_reference_is_not_later_is_never_chosen() -> None:
+    item = frame("2020-06-01", 0)
+    earlier = replace(item, properties={**item.properties, "secondary_time": "2020-06-01T05:30:00+00:00"})
+    assert chosen(rule(), [item, earlier]) == [[], []]
+
+
+def test_the_most_frequent_reference_is_counted_across_midnight() -> None:
+    """Three pairs of one pass that began at 23:59:50 or, seen from the next frame, at 00:00:15; two of another one."""
+
+    def at(text: str, days: int) -> Item:
+        later = datetime.fromisoformat(text)
+        item = frame("2020-06-01", days)
+        times = {"reference_time": text, "secondary_time": (later - timedelta(days=days)).isoformat()}
+        return replace(item, id=f"{text}-{days}", acquisition=f"{text}-{days}", properties={**item.properties, **times})
+
+    shared = [
+        at("2020-06-01T23:59:50+00:00", 12),
+        at("2020-06-02T00:00:15+00:00", 24),
+        at("2020-06-01T23:59:50+00:00", 36),
+    ]
+    other = [at("2020-08-01T23:59:50+00:00", 12), at("2020-08-01T23:59:50+00:00", 24)]
+    (slot, _) = chosen(rule(pick="most_frequent"), [*shared, *other])
+    assert slot == [shared[1].id]
+
+
+def test_what_chooses_for_many_chips_chooses_as_for_one() -> None:
+    items = [frame("2020-06-01", days, where=where) for days in (12, 48, 96) for where in (AROUND, WEST, EAST)]
+    items = [replace(item, id=f"{n}", acquisition=f"{n // 2}") for n, item in enumerate(items)]
+    for of in (rule(pick="all", count=3), rule(direction="descending_first"), OrbitRule(2)):
+        among = of.among(items)
+        for west in (9.9, 10.0, 10.01, 10.05):
+            outline = box(west, 50.0, west + 0.05, 50.04)
+            assert among(outline) == of.choose(outline, items)
+
+
+def test_a_chip_inside_one_frame_needs_no_other_one() -> None:
+    """Frames that do not fit to each other lose pixels: one that lies beside the chip must not decide about its own."""
+    west, east = replace(frame("2020-06-01", 12, where=WEST), id="west"), frame("2020-06-01", 12, where=EAST)
+    whole, beside = (
+        replace(east, id="whole", footprint=AROUND),
+        replace(east, id="beside", footprint=box(9, 49, 9.99, 51)),
+    )
+    assert chosen(rule(), [beside, west, whole])[0] == ["whole"]
+    assert chosen(rule(), [beside, west, east])[0] == ["west", east.id]

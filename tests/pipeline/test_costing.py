@@ -48,10 +48,11 @@ class Charging:
     rate: float = 1e-6
     tells: bool = True
     fails: str = ""
+    once: bool = False
 
     def describe(self):
         value = Variable("v", Kind.CONTINUOUS, ("a",), kernel="bilinear")
-        return SourceInfo((value,), version="1", pitch=10.0, composites=True)
+        return SourceInfo((value,), version="1", pitch=10.0, composites=True, fetches_once=self.once)
 
     def find(self, area, slots):
         for month in (1, 2, 3):
@@ -66,6 +67,11 @@ class Charging:
     def estimate(self, windows, slots, items):
         if self.fails == "estimate":
             raise ValueError("no idea")
+        if self.once:
+            with Path(self.log).open("a") as log:
+                told = ["estimate", len(windows), [slot.label for slot in slots], [i.id for i in items]]
+                log.write(json.dumps(told) + "\\n")
+            return Cost(2 * len(items), 1000 * len(items))
         n = sum(1 for window in windows for slot in slots)
         size = sum(4 * window.shape[0] * window.shape[1] for window in windows for slot in slots)
         return Cost(n, size, (n * 0.1, n * 1.0), {}, {"fuel": {"Small": 150, "Large": 1000}}, ("a second each",))
@@ -225,6 +231,38 @@ def test_a_sample_of_windows_stands_for_a_real_area(provider: Provider, monkeypa
     sampled = only(costs(luxembourg, work_bytes=WORK_BYTES)).cost
     assert sampled.requests == pytest.approx(exact.requests, rel=0.02)
     assert sampled.bytes == pytest.approx(exact.bytes, rel=0.02)
+
+
+def test_what_is_fetched_once_is_asked_for_once(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = provider.plan("    once: true\n")
+    reads = layer_reads(made, "a", [(unit, None) for unit in made.units()], None, WORK_BYTES)
+    windows = {read.geobox for read in reads}
+    ids = {item.id for read in reads for item in read.items}
+    assert len(windows) > 1
+    assert 1 < len(ids) < sum(len(read.items) for read in reads)
+    row = only(costs(made, work_bytes=WORK_BYTES))
+    assert (row.cost.requests, row.cost.bytes) == (2 * len(ids), 1000 * len(ids))
+    (told,) = provider.asked("estimate")
+    assert told[1] == len(windows)
+    assert set(told[3]) == ids
+    assert len(told[3]) == len(ids)
+    # Of windows that are a sample none are named, and still every item.
+    monkeypatch.setattr(reads_module, "SAMPLE", 2)
+    assert only(costs(made, work_bytes=WORK_BYTES)).cost == row.cost
+    assert [line[1] for line in provider.asked("estimate")] == [len(windows), 0]
+
+
+def test_a_budget_holds_what_is_fetched_once(provider: Provider, tmp_path: Path) -> None:
+    """All of it is allowed before the build begins, and no unit is charged for it again."""
+    made = provider.plan("    once: true\n")
+    need = only(costs(made, work_bytes=WORK_BYTES)).cost.requests
+    assert len(list(made.units(frozenset({"a"})))) > 1
+    with pytest.raises(ConfigError, match=f"about {need} requests are needed"):
+        build(made, tmp_path / "d", runner=Threads(1), budget=Budget({"requests": need - 1}))
+    build(made, tmp_path / "d", runner=Threads(1), budget=Budget({"requests": need}))
+    assert len(provider.asked()) == len(
+        layer_reads(made, "a", [(unit, None) for unit in made.units()], None, WORK_BYTES)
+    )
 
 
 def test_a_source_that_fails_to_estimate_is_named(provider: Provider) -> None:

@@ -46,6 +46,8 @@ CUT = 80
 """Column where the longer of the two short pairs ends."""
 SEAM = 48
 """Row in the middle of what both frames of the long pair show."""
+SHARED = 3
+"""Rows on both sides of it that both show: fewer than a chip has, so that some chips lie in neither whole."""
 BOUNDS = (WEST + 0.02, NORTH - 0.05, WEST + 0.1, NORTH - 0.033)
 
 
@@ -69,11 +71,14 @@ def made(tmp_path_factory: pytest.TempPathFactory, shared_data: Any) -> Any:
         http._pool.cache_clear()  # connections that were made to trust another stand-in
         server.add(granule(folder, some(near, whole, slice(0, CUT))))
         server.add(granule(folder, replace(short, unfiltered=None), name(PART, version="v2_0_6"), frame=None))
-        upper, lower = some(long, slice(0, SEAM + 20), slice(None)), some(long, slice(SEAM - 20, None), slice(None))
+        upper, lower = (
+            some(long, slice(0, SEAM + SHARED), slice(None)),
+            some(long, slice(SEAM - SHARED, None), slice(None)),
+        )
         lower = replace(lower, phase=np.where(lower.phase == 0, 0, lower.phase + np.float32(6 * np.pi)))
         server.add(granule(folder, upper, name(LONG)))
         called = name(LONG, clock="004325", digest="aaaa")
-        server.add(granule(folder, lower, called, frame=21_006, north=NORTH - (SEAM - 20) * PITCH))
+        server.add(granule(folder, lower, called, frame=21_006, north=NORTH - (SEAM - SHARED) * PITCH))
         heights = shared_data / "coherence/mexico_city_cropA/cropA_T005A_dem.tif"
         plan = mp.plan(area(BOUNDS), RECIPE.replace("HEIGHTS", str(heights)))
         build(plan, folder / "d", runner=Threads(2))

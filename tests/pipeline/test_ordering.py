@@ -17,6 +17,7 @@ from m3leo_prep.core.errors import ConfigError, CredentialsError, QuotaReached
 from m3leo_prep.core.reasons import Reason
 from m3leo_prep.core.recipe import parse_recipe
 from m3leo_prep.pipeline import ordering
+from m3leo_prep.pipeline.abilities import advice
 from m3leo_prep.pipeline.build import build, close
 from m3leo_prep.pipeline.costing.budget import Budget
 from m3leo_prep.pipeline.costing.projection import costs
@@ -35,12 +36,18 @@ PAIRS = {"slots": {"pairs": {"year": 2020, "windows": {"short": [6, 12], "long":
 PHASE = {"source": "asf", "product": "hyp3-insar", **PAIRS}
 
 
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory):
+    """Return what makes products, which all tests here share."""
+    return makes(tmp_path_factory.mktemp("made"))
+
+
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch, earthdata, tmp_path):
+def _quick(monkeypatch, earthdata, made_once):
     hurry(monkeypatch)
     monkeypatch.delenv("M3LEO_PREP_REORDER", raising=False)
     monkeypatch.setattr(ordering, "FIRST_PAUSE_SECONDS", 0.02)
-    earthdata.makes = makes(tmp_path / "made")
+    earthdata.makes = made_once
     earthdata.add(scene(6, 3), scene(6, 15, orbit=33_000))
 
 
@@ -124,6 +131,14 @@ def test_the_cost_is_told_before_and_a_budget_refuses(earthdata, tmp_path):
     assert costs(plan, work_bytes=WORK_BYTES)[0].cost.units == {"credits": 0.0}
 
 
+def test_windows_beyond_the_pairs_that_are_formed_are_told(earthdata):
+    earthdata.add(burst(6, 3), burst(6, 15))
+    (line,) = advice(planned(phase=PHASE | {"max_days": 30}).layers[0])
+    assert line.startswith("phase: the source forms pairs of at most 30 days: pairs beyond are missing in window long")
+    assert advice(planned(phase=PHASE).layers[0]) == ()
+    assert not earthdata.jobs
+
+
 def test_stopped_while_it_waits_and_gone_on(earthdata, tmp_path):
     earthdata.looks = 1000
     with pytest.raises(KeyboardInterrupt):
@@ -157,6 +172,43 @@ def test_without_login_all_else_is_built(monkeypatch, tmp_path):
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     with pytest.raises(CredentialsError, match="1 shards of rtc are left; everything else is built"):
         made(plan, tmp_path / "d")
+
+
+def test_a_token_that_expires_during_the_wait(earthdata, monkeypatch, tmp_path):
+    """It ends that layer only: the other is built, and the next run goes on with what was paid for."""
+    earthdata.looks = 1000
+
+    class Expires(Notes):
+        def says(self, line):
+            super().says(line)
+            if "running" in line:
+                monkeypatch.setenv("EARTHDATA_TOKEN", "of-yesterday")
+
+    token = earthdata.environment["EARTHDATA_TOKEN"]
+    layers = {"rtc": RTC | MONTH, "place": {"source": "ramp"}}
+    notes = Expires()
+    with pytest.raises(CredentialsError, match="1 shards of rtc are left; everything else is built"):
+        made(planned(**layers), tmp_path / "d", watch=notes)
+    assert any("rtc: " in line and "login earthdata" in line for line in notes.warned)
+    assert len(list((tmp_path / "d").rglob("place"))) > 0
+    monkeypatch.setenv("EARTHDATA_TOKEN", token)
+    earthdata.looks = 0
+    result = made(planned(**layers), tmp_path / "d")
+    assert (result.built, result.damaged, len(earthdata.jobs)) == (1, (), 2)
+    assert reasons(tmp_path / "d", "rtc", "backscatter") == {Reason.OK}
+
+
+def test_what_was_ordered_is_waited_for_where_no_more_can_be(earthdata, tmp_path):
+    """The first run orders and stops; the second may not order, for the list is away, and fetches all the same."""
+    earthdata.looks = 1000
+    with pytest.raises(KeyboardInterrupt):
+        made(planned(), tmp_path / "d", watch=Notes("running"))
+    earthdata.looks = 2
+    earthdata.faults(error(503, text='{"detail": "busy"}'), "jobs", times=5)  # one question, repeated
+    notes = Notes()
+    assert made(planned(), tmp_path / "d", watch=notes).retryable == 0
+    assert any("not all could be ordered" in line for line in notes.warned)
+    assert len(earthdata.jobs) == 2
 
 
 def test_a_job_that_fails_is_a_hole_with_a_reason(earthdata, tmp_path):

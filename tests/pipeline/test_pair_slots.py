@@ -22,7 +22,7 @@ from m3leo_prep.core.plan import Plan, Unit
 from m3leo_prep.core.raster import Absent, Item, Kind, Raster, Slot, SourceInfo, Variable
 from m3leo_prep.core.reasons import Reason
 from m3leo_prep.pipeline.build import build
-from m3leo_prep.pipeline.task import make_task
+from m3leo_prep.pipeline.task import make_task, near_ground
 from m3leo_prep.pipeline.verify import verify
 from m3leo_prep.ports.heights import Heights
 from m3leo_prep.runners.threads import Threads
@@ -243,6 +243,63 @@ def test_a_damaged_frame_leaves_the_other_one(tmp_path: Path) -> None:
     layer = mp.open_dataset(tmp_path / "d")["gunw"]
     assert set(layer.phase_reason.values[:, 1].ravel().tolist()) == {Reason.OK, Reason.PARTIAL_COVERAGE, Reason.CORRUPT}
     assert (layer.phase_reason.values[:, 0] == Reason.OK).all()
+
+
+@dataclass(frozen=True)
+class Fitted(Pairs):
+    """Frames count from constants of their own, and from the first one's where they are read together."""
+
+    def read(self, items: Sequence[Item], geobox: GeoBox, slot: Slot) -> Iterator[Raster | Absent]:
+        constant = np.float32(1000 * items[0].properties["frame"])
+        for one in super().read(items, geobox, slot):
+            is_phase = isinstance(one, Raster) and one.variable == "phase"
+            yield replace(one, data=one.data + constant) if is_phase else one
+
+
+def test_frames_beside_a_damaged_one_are_still_read_together(tmp_path: Path) -> None:
+    """Read one by one they would count from constants of their own, with a step in every chip that has two of them."""
+    middle = box(SEAM - 0.003, 57.0, SEAM + 0.003, 57.2)
+    items = (pair(96, WEST, "west", 1), pair(96, middle, "broken", 2), pair(96, EAST, "east", 3))
+    source = Fitted(broken="broken", items=items)
+    build(planned(source=source), tmp_path / "d", runner=Threads(1))
+    layer = mp.open_dataset(tmp_path / "d")["gunw"]
+    assert ("west", "east") in source.asked
+    both = layer.frame.values[:, 1] == -1
+    assert both.any()
+    phase = layer.phase.values[both, 1, 0]
+    assert np.nanmax(phase, axis=(1, 2)) - np.nanmin(phase, axis=(1, 2)) == pytest.approx(0, abs=5)
+
+
+def test_a_chip_is_the_same_in_any_company(tmp_path: Path) -> None:
+    """In windows, in a sample, alone: which pair is chosen and how frames fit is each chip's own affair."""
+    given = {"pairs": Fitted(), "heights": Ground()}
+    build(planned(source=Fitted()), tmp_path / "all", runner=Threads(1))
+    build(mp.plan(area(), RECIPE, sources=given, sample=3), tmp_path / "some", runner=Threads(1), work_bytes=1)
+    whole, some = mp.Dataset(tmp_path / "all"), mp.Dataset(tmp_path / "some")
+    assert 0 < len(some) < len(whole)
+    places = {chip: row for row, chip in enumerate(whole.chips["chip_id"])}
+    for row, chip in enumerate(some.chips["chip_id"]):
+        for name in ("phase", "parts", "amplitude", "angle"):
+            one, other = some.chip(row, "gunw", name), whole.chip(places[chip], "gunw", name)
+            np.testing.assert_array_equal(one.values, other.values)
+    report = verify(whole.path, sample=1000)
+    assert report.ok, report
+
+
+def test_heights_around_a_chip_belong_to_it() -> None:
+    """A source asks for them on pixels as far over the chip's edge as its kernels reach: here 264 m, and 264 m more."""
+    plan = planned()
+    layer, cell = plan.layer("gunw"), plan.cells[:1]
+    assert layer.heights is not None
+    west, south, _, north = cell.polygons()[0].bounds
+
+    def known(metres: float) -> bool:
+        edge = west - metres / (111_320 * np.cos(np.radians(south)))
+        items = (Item("beside", box(edge - 0.1, south, edge, north), "1"),)
+        (near,) = near_ground(cell, replace(layer, heights=replace(layer.heights, items=items)))
+        return bool(near)
+
+    assert [known(metres) for metres in (100, 400, 700)] == [True, True, False]
 
 
 def test_other_heights_are_another_unit() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tarfile
 from pathlib import Path
 
@@ -46,6 +47,7 @@ def test_explain_names_the_pair_and_the_orbit(dataset: Dataset, capsys: pytest.C
     run_explain(str(dataset.path), "1", "insar.phase", x=None, y=None, slot=None, as_json=False)
     out = " ".join(capsys.readouterr().out.split())
     assert "short: secondary time 2020-08-20, reference time 2020-09-01, orbit direction ascending" in out
+    assert re.search(r"perp baseline -18 m, .*phase reference [\d.]+ rad", out)
 
 
 def test_exported_chips_say_which_pair_they_hold(dataset: Dataset, tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_a_page_is_drawn_of_all_of_it(dataset: Dataset) -> None:
     figure = dataset.plot(1)
     told = " | ".join(text.get_text() for axes in figure.axes for text in axes.texts)
     for said in (
-        "short 20200820 to 20200901",
+        "short | 20200820 to 20200901",
         "one turn of colours: one fringe",
         "rad from the panel's median",
         "red: east",
@@ -102,3 +102,21 @@ def test_what_a_slot_is_can_be_told_in_words_and_facts(dataset: Dataset) -> None
     assert none == {}
     assert words(none) == ""
     assert chosen(dataset, 1, dataset.layer("geometry"))[1] == {}
+
+
+def test_rounding_of_a_constant_is_not_drawn_as_a_pattern() -> None:
+    array = StoredArray("inc", "continuous", ("inc",), "degree", "float32", None, 1.0, 1)
+    values = np.float32(38.6) + np.random.default_rng(0).uniform(-1e-5, 1e-5, (1, 8, 8)).astype(np.float32)
+    (look,) = looks(array)
+    level = look.fitted({0: values}).channels[0].level(values)
+    assert np.ptp(level) < 0.01
+    assert level.mean() == pytest.approx(0.5, abs=0.01)
+    sloping = values + np.arange(8, dtype=np.float32)
+    assert np.ptp(look.fitted({0: sloping}).channels[0].level(sloping)) == pytest.approx(1)
+
+
+def test_bands_of_one_variable_may_have_units_of_their_own() -> None:
+    about = {"attributes": {"band_units": {"rho": "1", "tau": "day"}}}
+    array = StoredArray("decay", "continuous", ("rho", "tau"), "mixed", "float32", None, 1.0, 2, about)
+    assert [array.unit_of(band) for band in array.bands] == ["1", "day"]
+    assert [look.unit for look in looks(array)] == ["", "day"]

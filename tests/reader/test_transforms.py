@@ -14,6 +14,7 @@ from m3leo_prep.core.encoding import Encoding
 from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.raster import Kind, Variable
 from m3leo_prep.ops.terrain import horn
+from m3leo_prep.sources.asf.gunw.source import Gunw
 from m3leo_prep.testing.layers import make_array, make_layer
 
 torch = pytest.importorskip("torch")
@@ -434,3 +435,24 @@ def _pick(direction):
     )
     layer = SimpleNamespace(pitch=10.0, size=4, is_static=True, role="input")
     return SimpleNamespace(array=array, layer=layer, bands=(0,), slots=(0,))
+
+
+@pytest.mark.parametrize(("quarters", "mirror"), TURNS)
+def test_motion_seen_along_a_line_of_sight_is_the_same_after_a_turn(quarters, mirror):
+    """What a satellite sees of a motion is the product of two vectors: one number, which only moves with its pixel."""
+    rng = np.random.default_rng(3)
+    sight = rng.normal(size=(3, 8, 8))
+    sight = torch.from_numpy((sight / np.linalg.norm(sight, axis=0)).astype(np.float32))
+    motion = torch.from_numpy(rng.normal(size=(3, 8, 8)).astype(np.float32))
+    seen = (sight * motion).sum(dim=0, keepdim=True)
+    of_gunw = {variable.name: variable for variable in Gunw(variables=["los"]).describe().variables}["los"]
+    vector = info(of_gunw.kind, of_gunw.bands, of_gunw.attributes["direction"])
+    keys = {"sight": vector, "motion": vector, "seen": info(Kind.UNWRAPPED_PHASE)}
+    there = torch.ones(3, 8, 8, dtype=torch.bool)
+    sample = {"sight": sight, "motion": motion, "seen": seen}
+    masks = {"sight_mask": there, "motion_mask": there.clone(), "seen_mask": there[:1].clone()}
+    turned = turn(sample | masks, keys, quarters, mirror=mirror)
+    assert torch.allclose((turned["sight"] * turned["motion"]).sum(dim=0, keepdim=True), turned["seen"], atol=1e-6)
+    assert torch.allclose(turned["sight"][2].sort().values.sum(), sight[2].sum(), atol=1e-5)  # up stays up
+    if (quarters, mirror) == (1, False):  # counter-clockwise: what looked east looks north
+        assert torch.equal(turned["sight"][1], torch.rot90(sight[0]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 import zipfile
@@ -30,6 +31,7 @@ from m3leo_prep.testing.earthdata import (
     unauthorized,
     unranged,
 )
+from m3leo_prep.testing.earthdata.__main__ import _holdings, main
 
 asf_search = pytest.importorskip("asf_search")
 requests = pytest.importorskip("requests")
@@ -266,12 +268,32 @@ def test_a_stand_in_is_empty_again_after_reset(earthdata: EarthdataStandIn, gran
 
 
 def test_by_hand(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "m3leo_prep.testing.earthdata", str(tmp_path), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as started:
+    """It tells what to type, and leaves nothing behind when it is interrupted."""
+    command = [sys.executable, "-m", "m3leo_prep.testing.earthdata", "below/stand-in", "--empty", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as started:
         try:
             assert started.stdout is not None
-            lines = [started.stdout.readline() for _ in range(6)]
+            lines = [started.stdout.readline() for _ in range(11)]
         finally:
-            started.terminate()
-    names = {line.removeprefix("export ").partition("=")[0] for line in lines}
-    assert {"M3LEO_PREP_EARTHDATA", "M3LEO_PREP_GSSIC_URL", "SSL_CERT_FILE", "EARTHDATA_TOKEN"} <= names
+            started.send_signal(signal.SIGINT)
+        _, said = started.communicate()
+    told = dict(line.removeprefix("export ").rstrip().split("=", 1) for line in lines if line.startswith("export "))
+    assert {"M3LEO_PREP_EARTHDATA", "M3LEO_PREP_GSSIC_URL", "M3LEO_PREP_CACHE", "EARTHDATA_TOKEN"} <= set(told)
+    assert told["SSL_CERT_FILE"].startswith(str(tmp_path / "below" / "stand-in")), "whole, for it is typed elsewhere"
+    assert started.returncode == 0
+    assert said == "\n0 requests, 0 failed; 0.0 MiB went out\n"
+    assert list((tmp_path / "below" / "stand-in").iterdir()) == []
+
+
+def test_what_it_holds_is_told(earthdata: EarthdataStandIn, granule: Granule) -> None:
+    (earthdata.bucket / "data/tiles/N48W090").mkdir(parents=True)
+    (earthdata.bucket / "data/tiles/N48W090/a.tif").write_bytes(b"")
+    assert [line.split() for line in _holdings(earthdata)] == [
+        ["gssic", "1", "tile:", "N48W090"],
+        ["gunw", "1", "granules,", "2020-06-01,", "--aoi", "0.00,0.00,1.00,1.00"],
+    ]
+
+
+def test_a_port_that_is_taken_is_told(earthdata: EarthdataStandIn, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--empty", "--port", earthdata.host.partition(":")[2]]) == 1
+    assert "in use" in capsys.readouterr().err

@@ -106,7 +106,10 @@ def _spent(rows: Sequence[LayerCost], name: str) -> float:
 
 
 class Meter:
-    """Counts what a running build takes, and says stop before it is more than the budget."""
+    """Counts what a running build takes, and says stop before it is more than the budget.
+
+    What is fetched once for the whole build is counted from its beginning.
+    """
 
     def __init__(self, budget: Budget, rows: Sequence[LayerCost], plan: Plan, blobs: Blobs, work_bytes: int) -> None:
         self._budget = budget
@@ -114,7 +117,11 @@ class Meter:
         self._plan = plan
         self._blobs = blobs
         self._work_bytes = work_bytes
-        self._taken = {name: _spent(rows, name) for name in budget.limits}
+        self._once = {row.layer for row in rows if row.is_once}
+        self._taken = {
+            name: _spent(rows, name) + math.fsum(amount(row.cost, name) for row in rows if row.is_once)
+            for name in budget.limits
+        }
         self._of_unit: dict[str, Cost] = {}
 
     def take(self, unit: Unit, prior: Record | None) -> None:
@@ -144,7 +151,7 @@ class Meter:
     def _cost(self, unit: Unit, prior: Record | None) -> Cost:
         layer = self._plan.layer(unit.layer)
         source = bare(layer.source)
-        if not isinstance(source, Estimating):
+        if unit.layer in self._once or not isinstance(source, Estimating):
             return Cost()
         reads = unit_reads(self._plan, unit, prior, self._blobs, self._work_bytes)
         cost = estimated(layer, source, reads)

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 
 from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.plan import LayerPlan, Plan
+from m3leo_prep.core.raster import Item
 from m3leo_prep.pipeline.abilities import asked, bare
 from m3leo_prep.pipeline.costing.reads import Read, Tasks, layer_reads
 from m3leo_prep.pipeline.ordering import needed_items, once
+from m3leo_prep.pipeline.origins import open_source
 from m3leo_prep.ports.blobs import Blobs
 from m3leo_prep.ports.cost import Cost, Estimating, Measuring
-from m3leo_prep.ports.ordering import Ordering
 
 GOLDEN = (math.sqrt(5) - 1) / 2
 """Multiples of it fall evenly between 0 and 1, whatever the number of slots."""
@@ -39,6 +40,8 @@ class LayerCost:
     source: str
     cost: Cost
     """Of all that is left to read."""
+    is_once: bool = False
+    """True where it is of items, each fetched once for the whole build, and not of single windows."""
     measured: int = 0
     """Reads that were tried."""
     spent: Cost = field(default_factory=Cost)
@@ -82,10 +85,10 @@ def costs(
             continue
         todo = [(unit, None) for unit in layer.units(len(plan.cells))] if tasks is None else tasks
         reads = layer_reads(plan, name, todo, blobs, work_bytes)
-        cost = estimated(layer, source, reads)
-        if isinstance(source, Ordering):
-            cost = _sum([cost, _ordered(plan, name, source, todo, blobs)], [1.0, 1.0])
-        row = LayerCost(name, layer.source.name, cost)
+        is_once = fetches_once(layer)
+        items = once(needed_items(plan, name, todo, blobs)) if is_once else []
+        cost = _of_items(layer, source, reads, items) if is_once else estimated(layer, source, reads)
+        row = LayerCost(name, layer.source.name, cost, is_once)
         is_wanted = units is None or not row.cost.allowances.keys().isdisjoint(units)
         if measure and reads and is_wanted and isinstance(source, Measuring):
             row = _measured(row, layer, source, reads, measure, say)
@@ -93,10 +96,16 @@ def costs(
     return tuple(found)
 
 
-def _ordered(plan: Plan, name: str, source: Estimating, todo: Tasks, blobs: Blobs | None) -> Cost:
-    """Return what ordering costs: each item once, however many windows it reaches."""
-    items = once(needed_items(plan, name, todo, blobs))
-    return asked(plan.layer(name).source, "estimate", lambda: source.estimate([], [], items))
+def fetches_once(layer: LayerPlan) -> bool:
+    """Return whether what is fetched of an item serves every window that it reaches."""
+    return open_source(layer.source).describe().fetches_once
+
+
+def _of_items(layer: LayerPlan, source: Estimating, reads: Sequence[Read], items: Sequence[Item]) -> Cost:
+    """Return what fetching items takes, each once however many windows it reaches."""
+    are_all = all(read.weight == 1 for read in reads)
+    windows = list({read.geobox: None for read in reads}) if are_all else []
+    return asked(layer.source, "estimate", lambda: source.estimate(windows, layer.layer.slots, items))
 
 
 def estimated(layer: LayerPlan, source: Estimating, reads: Sequence[Read]) -> Cost:

@@ -95,6 +95,7 @@ def explain(
     else:
         pixel, problem = _pixel(dataset, stored, arrays, slots, states, row, place, (x, y), plan)
         notes += [problem] if problem else []
+        notes += _ground(plan, row, x, y) if plan and plan[1].heights and not problem else []
         notes += [_computed(stored, array) for array in arrays if "computed_from" in array.attributes]
     about = dataset.manifest["layers"][layer]
     here = f"-> EPSG:{place['epsg']}"
@@ -259,6 +260,16 @@ def _pixel(
     return Pixel(x, y, easting, northing, lon, lat, tuple(bands)), problem
 
 
+def _ground(plan: tuple[Plan, LayerPlan], row: int, x: int, y: int) -> list[str]:
+    """Return which height the source was told at a pixel, of a layer that names its heights."""
+    from m3leo_prep.pipeline.explain.trace import height_at
+
+    name = plan[1].layer.name
+    height = height_at(plan[1], plan[0].cells[row : row + 1], x, y)
+    told = "no height is known of the ground here" if height is None else f"the ground here is at {height:.1f} m"
+    return [f"{told}, by layer {plan[0].recipe.layers[name].dem}, which {name} names as its `dem`"]
+
+
 def _computed(layer: StoredLayer, array: StoredArray) -> str:
     """Return what is said instead of scenes."""
     origin = array.attributes["computed_from"]
@@ -291,8 +302,8 @@ def _pixel_band(
         band=band,
         code=code[0].item() if is_there else None,
         value=_shortest(values[0]) if is_there else None,
-        unit=array.unit,
-        formula=_formula(array, code[0].item()) if is_there else "",
+        unit=array.unit_of(band),
+        formula=_formula(array, band, code[0].item()) if is_there else "",
         reason=state.reason if state else "",
         why=state.why if state else "",
         missing="" if is_there else _missing(array, state, origin),
@@ -318,11 +329,11 @@ def _missing(array: StoredArray, state: BandState | None, origin: Origin | None)
     return "never observed, masked or out of range: only the source could tell"
 
 
-def _formula(array: StoredArray, code: float) -> str:
+def _formula(array: StoredArray, band: str, code: float) -> str:
     from m3leo_prep.pipeline.explain.numbers import formula
 
     if not array.is_class:
-        return formula(code, array.scale, array.unit, is_float=array.fill is None)
+        return formula(code, array.scale, array.unit_of(band), is_float=array.fill is None)
     names = {entry["code"]: entry["name"] for entry in array.about.get("legend", ())}
     if code in names:
         return f"{code} = {names[code]}"

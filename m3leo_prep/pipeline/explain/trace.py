@@ -62,6 +62,16 @@ def trace(plan: LayerPlan, cell: Cells, slot: int, x: int, y: int, variables: Se
     return {array.variable.name: _origins(array, watch, derived, items) for array in wanted}
 
 
+def height_at(plan: LayerPlan, cell: Cells, x: int, y: int) -> float | None:
+    """Return the height of the ground in m that a layer's source is told at a pixel; None where none is known."""
+    heights = heights_of(plan, cell)
+    if heights is None:
+        return None
+    pixel = cut(cell, np.array([0]))[0].geobox(plan.layer.pitch)[y : y + 1, x : x + 1]
+    value, valid = heights(pixel)
+    return value.item() if valid.item() else None
+
+
 @dataclass(slots=True)
 class _Watch:
     """Takes down what every raster gives at one pixel, while the chip is made."""
@@ -240,7 +250,7 @@ def _origins(array: Array, watch: _Watch, derived: Derived, items: Sequence[Item
             made = look.values[at].item() if look.valid[at] else None
             code = encoded.codes[at].item() if encoded.valid[at] else None
             missing = _missing(observed=bool(look.observed[at]), made=made, code=code)
-            steps = "" if made is None else _steps(array, made, code, scenes, len(given))
+            steps = "" if made is None else _steps(array, band, made, code, scenes, len(given))
             adds_up = _same(value, made) and all(scene.adds_up is not False for scene in scenes)
         elsewhere = 0 if watch.composited else sum(item.id not in reached for item in items)
         told = tuple(UsedItem(one.id, _time(one), one.version, orbit(one)) for one in given)
@@ -284,21 +294,24 @@ def _time(item: Item) -> str | None:
     return item.datetime.isoformat() if item.datetime else None
 
 
-def _steps(array: Array, made: float, code: float | None, scenes: Sequence[Scene], composited: int) -> str:
+def _steps(array: Array, band: int, made: float, code: float | None, scenes: Sequence[Scene], composited: int) -> str:
     """Return how the composite becomes the code, with the numbers.
 
     Args:
         array: of the layer.
+        band: its index.
         made: the composite.
         code: what it is stored as.
         scenes: of which it was made here.
         composited: scenes of which the source made it.
     """
-    encoding, unit = array.encoding, "1" if array.statistic == "count" else array.variable.unit
+    encoding, variable = array.encoding, array.variable
+    units = variable.attributes.get("band_units", {})
+    unit = "1" if array.statistic == "count" else units.get(variable.bands[band], variable.unit)
     n = composited or sum(scene.weight > 0 for scene in scenes)
     by = " by the source" if composited else ""
     parts = [f"{array.statistic} of {n} {'scene' if n == 1 else 'scenes'}{by}: {number(made)}{unit_text(unit)}"]
-    if array.variable.kind in {Kind.CLASSES, Kind.BITS}:
+    if variable.kind in {Kind.CLASSES, Kind.BITS}:
         return parts[0]
     physical = made
     if encoding.transform == "db":

@@ -218,6 +218,7 @@ def _layer(dataset: Dataset, layer: StoredLayer, chips: pd.DataFrame, shards: pa
             "name": array.name,
             "kind": array.kind,
             "unit": array.unit,
+            "units": {band: array.unit_of(band) for band in array.bands},
             "dtype": array.dtype,
             "scale": array.scale,
             "bands": list(array.bands),

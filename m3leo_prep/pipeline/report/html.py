@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
@@ -166,7 +167,7 @@ def columns(slots: Sequence[tuple[str, Sequence[tuple[str, str, float]]]], label
     wide = max(220, min(COLUMNS_PX, 74 * n))
     step = wide / max(1, n)
     made = []
-    every = max(1, round(n / max(1, wide // 92)))
+    every = max(1, math.ceil(n / max(1, wide // 60)))
     for k, (slot, parts) in enumerate(slots):
         total, top = sum(amount for _, _, amount in parts) or 1.0, 0.0
         for name, colour, amount in parts:

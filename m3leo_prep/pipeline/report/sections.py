@@ -96,7 +96,8 @@ def layer_table(figures: Figures) -> str:
 def _layer_row(layer: LayerFigures, most: int) -> list[str]:
     told = []
     for variable in layer.variables:
-        unit = "" if variable["unit"] in {"1", "class"} else f" in {text(variable['unit'])}"
+        units = set(variable["units"].values())
+        unit = "" if len(units) > 1 or units & {"1", "class"} else f" in {text(units.pop())}"
         bands = ", ".join(text(band) for band in variable["bands"])
         classes = f", {count(variable['classes'], 'class', 'classes')}" if variable["classes"] else ""
         stored = f"{variable['dtype']}, {variable['method']}, {variable['statistic']}"

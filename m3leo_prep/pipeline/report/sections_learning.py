@@ -185,7 +185,7 @@ def statistics(figures: Figures) -> str:
     """Return the numbers of every band, and its histogram."""
     if not figures.statistics:
         return '<div class="card fine">No statistics are stored: see <a href="#missing">What is missing</a>.</div>'
-    found = list(_bands(figures.statistics))
+    found = list(_bands(figures))
     rows = [
         [
             f"{text(name)}<small>{text(unit)}</small>" if unit else text(name),
@@ -226,12 +226,13 @@ def _inner(edges: list[float], counts: list[int]) -> tuple[list[float], list[int
     return edges[first : last + 1], counts[first:last]
 
 
-def _bands(stored: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+def _bands(figures: Figures) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     """Yield (name, unit, what is stored) of every band."""
-    for layer, about in stored.items():
+    units = {(one.name, array["name"]): array["units"] for one in figures.layers for array in one.variables}
+    for layer, about in figures.statistics.items():
         for variable, told in about.get("variables", {}).items():
-            unit = "" if told.get("unit") in {"1", "class", None} else str(told["unit"])
-            unit += " from each chip's reference" if "counted_from" in told else ""
             for band, values in told["bands"].items():
+                unit = "" if units[layer, variable][band] in {"1", "class"} else units[layer, variable][band]
+                unit += " from each chip's reference" if "counted_from" in told else ""
                 prefix = layer if variable == layer else f"{layer} {variable}"
                 yield (f"{prefix} {band}" if band != variable else prefix), unit, values

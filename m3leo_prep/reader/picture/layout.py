@@ -39,6 +39,11 @@ class PlacedStrip:
     legend_columns: int
     """Columns beside them that the legend takes."""
 
+    @property
+    def label(self) -> float:
+        """Height of what stands above each panel."""
+        return _label(self.strip)
+
 
 def page_width(columns: int) -> float:
     """Return the width of a page of so many columns of panels."""
@@ -99,7 +104,12 @@ def _strip_height(strip: Strip, columns: int) -> float:
         below = NOTE
     else:
         below = LINE * math.ceil(len(strip.classes) / min(columns, len(strip.panels))) + NOTE
-    return CAPTION + rows * (LABEL + PANEL + NOTE) + below
+    return CAPTION + rows * (_label(strip) + PANEL + NOTE) + below
+
+
+def _label(strip: Strip) -> float:
+    """Return the height above each panel: a second line, where a rule chose what some panel shows."""
+    return LABEL + (LINE if any(panel.about for panel in strip.panels) else 0.0)
 
 
 def _legend_columns(strip: Strip, columns: int) -> int:

@@ -119,13 +119,16 @@ class Look:
         low, high = robust_limits(value, 0.5 if self.form == "relief" else 2.0)
         if channel.is_centred:
             low, high = -max(abs(low), abs(high)), max(abs(low), abs(high))
-        if self.form == "relief" and high - low < LEAST_RELIEF:
-            low, high = (low + high - LEAST_RELIEF) / 2, (low + high + LEAST_RELIEF) / 2
+        least = LEAST_RELIEF if self.form == "relief" else LEAST_SPAN * max(abs(low), abs(high))
+        if high - low < least:
+            low, high = (low + high - least) / 2, (low + high + least) / 2
         return replace(channel, limits=(low, high))
 
 
 LEAST_RELIEF = 10.0
 """Metres that a relief's colours span at least, so that flat land looks flat."""
+LEAST_SPAN = 1e-3
+"""Part of the larger value that other colours span at least, so that rounding does not look like a pattern."""
 
 
 def looks(array: StoredArray, *, layer: str = "", n_slots: int = 1) -> tuple[Look, ...]:
@@ -179,7 +182,7 @@ def _ramp(
     is_smooth: bool = True,
     **channel: Any,
 ) -> Look:
-    unit = "" if array.unit == "1" else array.unit
+    unit = "" if array.unit_of(array.bands[band]) == "1" else array.unit_of(array.bands[band])
     return Look(
         array.bands[band], "ramp", (Channel(band, limits, **channel),), colours, f"{unit}{note}", is_smooth=is_smooth
     )

@@ -23,7 +23,6 @@ from m3leo_prep.reader.picture.layout import (
     CAPTION,
     COLUMNS,
     GAP,
-    LABEL,
     LINE,
     MARGIN,
     NOTE,
@@ -146,20 +145,22 @@ class _Page:
         y += CAPTION
         for place, panel in enumerate(strip.panels):
             row, column = divmod(place, placed.columns)
-            self.panel(x + column * (PANEL + GAP), y + row * (LABEL + PANEL + NOTE), panel)
-        bottom = y + math.ceil(len(strip.panels) / placed.columns) * (LABEL + PANEL + NOTE)
+            self.panel(x + column * (PANEL + GAP), y + row * (placed.label + PANEL + NOTE), panel, placed.label)
+        bottom = y + math.ceil(len(strip.panels) / placed.columns) * (placed.label + PANEL + NOTE)
         if strip.classes and placed.legend_columns:
-            self.legend(x + room + GAP, y + LABEL, BESIDE, strip.classes)
+            self.legend(x + room + GAP, y + placed.label, BESIDE, strip.classes)
         elif strip.classes:
             self.legend(x, bottom, math.ceil(len(strip.classes) / placed.columns), strip.classes)
         elif any(panel.valid for panel in strip.panels):
             self.key(x, bottom, strip.look)
 
-    def panel(self, x: float, y: float, panel: Panel) -> None:
-        """Draw a panel with its slot, its valid share and why the rest is missing."""
-        self.text(x, y, _fit(f"{panel.label} {panel.about}".strip(), PANEL - 0.7, 7.5))
+    def panel(self, x: float, y: float, panel: Panel, label: float) -> None:
+        """Draw a panel below its slot and valid share, ``label`` inches high, and say why the rest is missing."""
+        self.text(x, y, _fit(panel.label, PANEL - 0.7, 7.5))
+        if panel.about:
+            self.text(x, y + LINE, panel.about, color="#444444")
         self.text(x + PANEL, y, f"{percent(panel.valid)} valid", ha="right", color="#444444")
-        top = y + LABEL
+        top = y + label
         self.box(x, top, PANEL, PANEL, facecolor="none", edgecolor="#999999", linewidth=0.4, zorder=3)
         if panel.valid < 1:
             self.box(x, top, PANEL, PANEL, **HATCHED)
@@ -210,8 +211,8 @@ class _Page:
             column, row = divmod(place, lines)
             left, top = x + column * (PANEL + GAP), y + row * LINE
             self.box(left, top + 0.01, 0.18, 0.11, facecolor=shown.color, edgecolor="#888888", linewidth=0.4)
-            self.text(left + 0.5, top, percent(shown.share), 7, ha="right")
-            self.text(left + 0.57, top, _fit(shown.name, PANEL - 0.57, 7), 7)
+            self.text(left + 0.54, top, percent(shown.share), 7, ha="right")
+            self.text(left + 0.61, top, _fit(shown.name, PANEL - 0.61, 7), 7)
 
 
 HATCHED: dict[str, Any] = {"facecolor": HATCH_FACE, "edgecolor": HATCH_LINE, "hatch": "////", "linewidth": 0.0}
@@ -221,7 +222,8 @@ def heading(block: Block) -> str:
     """Return what a block shows."""
     name = block.layer.name if len(block.layer.arrays) == 1 else f"{block.layer.name}.{block.array.name}"
     about = block.array.name.replace("_", " ")
-    unit = "" if block.array.unit in {"1", "class"} else f" in {block.array.unit}"
+    units = {block.array.unit_of(band) for band in block.array.bands}
+    unit = "" if len(units) > 1 or units & {"1", "class"} else f" in {units.pop()}"
     return f"{name}{unit}" if name.endswith(block.array.name) else f"{name}: {about}{unit}"
 
 

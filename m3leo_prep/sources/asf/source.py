@@ -32,7 +32,9 @@ PRODUCTS: Mapping[str, str] = MappingProxyType(
 
 
 class Asf(ABC):
-    """Products of the Alaska Satellite Facility, see docs/reference/asf-products.md: ``Asf(product="gunw", ...)``.
+    """Coherence, interferograms and RTC backscatter of the Alaska Satellite Facility; each product has its own options.
+
+    ``Asf(product="gunw", ...)``; see docs/reference/asf-products.md.
 
     Each product is a subclass, a frozen dataclass whose fields are the options a recipe may say. Constructing checks
     them; it imports no client and opens no connection.
@@ -69,6 +71,12 @@ class Asf(ABC):
     def read(self, items: Sequence[Item], geobox: GeoBox, slot: Slot) -> Iterable[Raster | Absent]:
         """Yield the pixels around ``geobox``; see ``Source``."""
 
+    def probe(self) -> str:
+        """Return which login was found and that it is taken, by one tiny request; what needs none says other things."""
+        from m3leo_prep.sources.asf.service.earthdata import probe
+
+        return probe()
+
 
 def product_class(product: str) -> type[Asf]:
     """Return the class of a product by its name in a recipe.
@@ -76,8 +84,8 @@ def product_class(product: str) -> type[Asf]:
     Raises:
         ConfigError: no such product.
     """
-    if product not in PRODUCTS:
+    if str(product) not in PRODUCTS:
         said = f"has no product '{product}'" if product else "needs a `product:`"
-        raise ConfigError(f"source 'asf' {said}", hint=near(product, PRODUCTS))
+        raise ConfigError(f"source 'asf' {said}", hint=near(str(product or ""), PRODUCTS))
     module, _, name = PRODUCTS[product].partition(":")
     return cast("type[Asf]", getattr(import_module(f"m3leo_prep.sources.asf.{module}"), name))

@@ -108,7 +108,8 @@ class FileCache:
             return None
         try:
             fcntl.flock(handle, fcntl.LOCK_SH)
-            if not _is_whole(path):  # as also where it was removed before we held it
+            # While we waited it may have been removed, and even made anew with another lock beside it.
+            if not _is_there(handle, place / USED) or not _is_whole(path):
                 return None
             if keep and not _entry(place).get("keep"):
                 _write_entry(path, keep=True)
@@ -129,7 +130,10 @@ class FileCache:
             with _alone(place):
                 path = place / _base(name)
                 if not _is_whole(path):
-                    self._count(self._made(path, make, keep=keep))
+                    try:
+                        self._made(path, make, keep=keep)
+                    finally:  # a download that failed leaves much, too
+                        self._count(_weight(place)[1])
         except PrepError as error:
             mine.set_exception(error)
             raise
@@ -140,19 +144,23 @@ class FileCache:
             if not mine.done():
                 mine.set_result(None)
 
-    def _made(self, path: Path, make: Callable[[Path], object], *, keep: bool) -> int:
-        """Make a file, give it its name, and return its size."""
+    def _made(self, path: Path, make: Callable[[Path], object], *, keep: bool) -> None:
+        """Make a file and give it its name; once more where the disk was full and others could make room."""
         new = path.with_name(f"{path.name}.new")
         new.unlink(missing_ok=True)
         try:
-            make(new)
+            try:
+                make(new)
+            except StoreError:
+                if not self._make_room():
+                    raise
+                make(new)
             new.replace(path)
         except BaseException:
             with suppress(OSError):
                 new.unlink()
             raise
         _write_entry(path, keep=keep)
-        return path.stat().st_size
 
     def _count(self, size: int) -> None:
         """Take note of what was written, and make room now and then."""
@@ -162,8 +170,11 @@ class FileCache:
         if is_time:
             self._make_room()
 
-    def _make_room(self) -> None:
-        """Remove the files that were not used for longest, if there are too many; none that is in use or kept."""
+    def _make_room(self) -> bool:
+        """Remove the files that were not used for longest, if there are too many; none that is in use or kept.
+
+        Returns whether any was removed.
+        """
         found = []
         with os.scandir(self.folder) as places:
             for place in places:
@@ -174,12 +185,14 @@ class FileCache:
         total = sum(size for _, size, _ in found)
         limit = min(self.limit, (total + shutil.disk_usage(self.folder).free) * SHARE_OF_DISK)
         if total <= limit * TOLERATED:
-            return
+            return False
+        before = total
         for _, size, where in sorted(found):
             if total <= limit * LEFT:
                 break
             if _remove(Path(where)):
                 total -= size
+        return total < before
 
 
 def downloads() -> FileCache:
@@ -258,7 +271,13 @@ def _alone(place: Path) -> Iterator[None]:
                     yield
                     return
             finally:
-                os.close(handle)
+                _release(handle)
+
+
+def _release(handle: int) -> None:
+    """Unlock a file and close it: closing alone leaves it locked while a process lives that was forked meanwhile."""
+    fcntl.flock(handle, fcntl.LOCK_UN)
+    os.close(handle)
 
 
 def _is_there(handle: int, path: Path) -> bool:
@@ -274,12 +293,13 @@ def _remove(place: Path) -> bool:
     handles = []
     try:
         for name in (MAKING, USED):
-            handles.append(os.open(place / name, os.O_RDWR | os.O_CLOEXEC))
+            # Made if it is gone: whoever began to remove this may have been stopped.
+            handles.append(os.open(place / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644))
             fcntl.flock(handles[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(place)
     except OSError:
         return False
     finally:
         for handle in handles:
-            os.close(handle)
+            _release(handle)
     return True

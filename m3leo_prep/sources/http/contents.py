@@ -24,16 +24,14 @@ def wrong(path: Path, *, size: int, checksum: str, magic: tuple[bytes, ...]) -> 
     found = path.stat().st_size
     if size and found != size:
         return f"the file has {found} bytes, {size} were announced"
+    if magic and not begins(path, magic):
+        return f"the file begins with {_head(path, 8)!r}, which no file of its kind does"
+    if not checksum:
+        return ""
+    kind, _, wanted = checksum.partition(":")
+    if kind not in {"md5", "sha256"}:
+        raise SourceError(f"there is no checksum of kind {kind!r}", where=path.name)
     with path.open("rb") as file:
-        head = file.read(max(map(len, magic), default=0))
-        if magic and not head.startswith(magic):
-            return f"the file begins with {head[:8]!r}, which no file of its kind does"
-        kind, _, wanted = checksum.partition(":")
-        if not checksum:
-            return ""
-        if kind not in {"md5", "sha256"}:
-            raise SourceError(f"there is no checksum of kind {kind!r}", where=path.name)
-        file.seek(0)
         # Against damage on the way, which is all that it has to find.
         digest = hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
     return "" if digest == wanted.lower() else f"the file's checksum ({kind}) is not the announced one"
@@ -41,8 +39,17 @@ def wrong(path: Path, *, size: int, checksum: str, magic: tuple[bytes, ...]) -> 
 
 def is_page(path: Path) -> bool:
     """Return whether a file is a page for people, such as a login."""
+    return _PAGE.match(_head(path, _HEAD).removeprefix(b"\xef\xbb\xbf")) is not None
+
+
+def begins(path: Path, magic: tuple[bytes, ...]) -> bool:
+    """Return whether a file begins with one of these."""
+    return _head(path, max(map(len, magic))).startswith(magic)
+
+
+def _head(path: Path, count: int) -> bytes:
     with path.open("rb") as file:
-        return _PAGE.match(file.read(_HEAD).removeprefix(b"\xef\xbb\xbf")) is not None
+        return file.read(count)
 
 
 def digest_of(headers: Mapping[str, str]) -> str:

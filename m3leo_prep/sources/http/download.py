@@ -30,7 +30,8 @@ def download(
     """Return ``target``, which holds the file afterwards; what it held before is replaced, never believed.
 
     Bytes go to ``target`` with ``.part`` behind its name. A later call goes on with what an earlier one left there, if
-    the size or the checksum is known by which a mixture of two files would be seen. One call at a time per target.
+    the checksum is known, or at least the size: by that a mixture with a file of the same address and size, such as one
+    that was replaced meanwhile, is not seen. One call at a time per target.
 
     Args:
         url: by http or https; its query may be secret.
@@ -56,7 +57,7 @@ def download(
         if not size and not checksum:
             part.unlink(missing_ok=True)
         for _ in range(TRIES_OF_CONTENTS):
-            transfer = Transfer(url, part, where, auth=auth, size=size, on_bytes=on_bytes)
+            transfer = Transfer(url, part, where, auth=auth, size=size, magic=magic, on_bytes=on_bytes)
             transfer.run()
             fault = wrong(part, size=size, checksum=checksum or digest_of(transfer.headers), magic=magic)
             if not fault:

@@ -23,7 +23,7 @@ from m3leo_prep.sources.http.patience import Tries
 # After the other import of urllib3, which explains its absence.
 from urllib3 import BaseHTTPResponse  # isort: skip
 from urllib3.exceptions import HTTPError  # isort: skip
-from urllib3.util import parse_url  # isort: skip
+from urllib3.util import Url, parse_url  # isort: skip
 
 # At DEBUG the library logs whole addresses, signatures and all: only to who asks for its log by name.
 _log = logging.getLogger("urllib3.connectionpool")
@@ -44,7 +44,7 @@ class Landing:
 
     response: BaseHTTPResponse
     is_signed: bool
-    """It was redirected to an address that opens without our login: its query is the key, for some time."""
+    """It was redirected to an address that opens without our login: the signature in it is the key, for some time."""
 
 
 @contextmanager
@@ -61,19 +61,21 @@ def follow(url: str, headers: Mapping[str, str], tries: Tries, auth: Auth | None
     jar = CookieJar() if auth is None else _jar(os.getpid(), auth)
     was_redirected = False
     for _ in range(MOST_HOPS):
+        url = plain(url, tries.where)
         host = host_of(url, tries.where)
-        ours = dict(auth.headers(host)) if auth is not None and url.lower().startswith("https:") else {}
+        ours: dict[str, str] = {}
         request = Request(url)  # noqa: S310  (never opened: the form in which the jar of cookies takes an address)
-        jar.add_cookie_header(request)
-        cookie = request.get_header("Cookie")
-        if cookie:
-            ours["Cookie"] = cookie
+        if auth is not None and url.startswith("https:"):
+            ours |= auth.headers(host)
+            jar.add_cookie_header(request)
+            if cookie := request.get_header("Cookie"):
+                ours["Cookie"] = cookie
         tries.turn(host)
         with answer("GET", url, {**headers, **ours}, tries, follow=False) as response:
             jar.extract_cookies(cast("Any", SimpleNamespace(info=lambda: response.headers)), request)
             location = response.headers.get("Location")
             if response.status not in REDIRECTS or not location:
-                yield Landing(response, was_redirected and not ours)
+                yield Landing(response, was_redirected and not ours and "signature=" in url.lower())
                 return
         url = _next(url, location, tries.where, auth)
         was_redirected = True
@@ -96,30 +98,50 @@ def refuse(response: BaseHTTPResponse, where: str, auth: Auth | None) -> Never:
     raise CredentialsError(f"{said}: {text}" if text else said, where=where, hint=hint)
 
 
-def host_of(url: str, where: str) -> str:
-    """Return the host that a request to ``url`` is sent to, with a port unless it is the usual one.
+def plain(url: str, where: str) -> str:
+    """Return an address as the HTTP library reads it, written so that nobody can read another host in it.
 
-    As the HTTP library reads it: what another reader takes for the host might be another one's password.
+    What one reader takes for the host may be a user's name or a path to another: cookies would go astray.
 
     Raises:
         SourceError: this is no address of a web server.
     """
+    return _parsed(url, where)._replace(auth=None, fragment=None).url
+
+
+def host_of(url: str, where: str) -> str:
+    """Return the host that a request to ``url`` is sent to, with a port unless it is the usual one.
+
+    Raises:
+        SourceError: this is no address of a web server.
+    """
+    found = _parsed(url, where)
+    host = str(found.host).lower()
+    usual = {"http": 80, "https": 443}[str(found.scheme)]
+    return host if found.port in {None, usual} else f"{host}:{found.port}"
+
+
+def _parsed(url: str, where: str) -> Url:
     try:
         found = parse_url(url)
     except HTTPError:
         found = None
     if found is None or not found.host or found.scheme not in {"http", "https"}:
         raise SourceError("there is no web server at this address", where=where)
-    usual = {"http": 80, "https": 443}[found.scheme]
-    return found.host.lower() if found.port in {None, usual} else f"{found.host.lower()}:{found.port}"
+    return found
 
 
 def _next(url: str, location: str, where: str, auth: Auth | None) -> str:
     """Return the address that a redirect leads to."""
-    target = urljoin(url, location)
+    try:
+        target = urljoin(url, location)
+        text = refused_by(target)
+    except ValueError:
+        target = text = ""
+    if not target:
+        raise SourceError("a redirect leads to what is no address", where=where)
     if url.lower().startswith("https:") and not target.lower().startswith("https:"):
         raise SourceError("a redirect leads to an address that is not encrypted", where=where)
-    text = refused_by(target)
     if text:
         raise CredentialsError(f"the login is refused: {text}", where=where, hint=auth.hint if auth is not None else "")
     return target

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from m3leo_prep.blobs.http import said, status_text
 from m3leo_prep.core.errors import CredentialsError, NoData, SourceError, TriedOut
 from m3leo_prep.sources.http.auth import Auth
-from m3leo_prep.sources.http.contents import is_page
+from m3leo_prep.sources.http.contents import begins, is_page
 from m3leo_prep.sources.http.hops import Landing, follow, refuse
 from m3leo_prep.sources.http.patience import Tries
 
@@ -43,10 +43,13 @@ class Transfer:
     where: str
     auth: Auth | None = None
     size: int = 0
+    magic: tuple[bytes, ...] = ()
     on_bytes: Callable[[int], None] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     """Of the last answer that brought bytes."""
     _polls: int = 0
+    _furthest: int = 0
+    """Byte of the file that was reached: bytes before it are no progress when they come again."""
 
     def run(self) -> None:
         """Return when all bytes have come that the server has, which may not be those that were announced.
@@ -91,8 +94,6 @@ class Transfer:
         return False
 
     def _body(self, response: BaseHTTPResponse, start: int, tries: Tries) -> bool:
-        if response.headers.get("Content-Type", "").partition(";")[0].strip().lower() == "text/html":
-            self._reject_page()
         place = _place(response)
         if place is None:
             self.part.unlink(missing_ok=True)
@@ -107,8 +108,8 @@ class Transfer:
             return False
         self.headers = response.headers
         with self.part.open("ab" if first else "wb", buffering=0) as file:
-            fault, count = self._copy(response, file, tries)
-        if not first and is_page(self.part):
+            fault, count = self._copy(response, file, first, tries)
+        if not first and self._is_page(response):
             self._reject_page()
         if not fault and total is not None and first + count < total:
             fault = "the body ends early"
@@ -117,8 +118,11 @@ class Transfer:
             tries.failed(fault)
         return not fault
 
-    def _copy(self, response: BaseHTTPResponse, file: BinaryIO, tries: Tries) -> tuple[str, int]:
-        """Write a body as it comes; returns what went wrong, in words, and how many bytes came."""
+    def _copy(self, response: BaseHTTPResponse, file: BinaryIO, first: int, tries: Tries) -> tuple[str, int]:
+        """Write a body, which begins at byte ``first`` of the file, as it comes.
+
+        Returns what went wrong, in words, and how many bytes came.
+        """
         count = watched = 0
         since = time.monotonic()
         while True:
@@ -133,7 +137,9 @@ class Transfer:
             _write(file, piece)
             count += len(piece)
             watched += len(piece)
-            tries.got(len(piece))
+            new = max(0, first + count - self._furthest)
+            self._furthest += new
+            tries.got(new)
             if self.on_bytes is not None:
                 self.on_bytes(len(piece))
             if (now := time.monotonic()) - since > WATCHED_SECONDS:
@@ -153,6 +159,13 @@ class Transfer:
         usual = min(POLL_SECONDS * 1.5 ** (self._polls - 1), LONGEST_POLL_SECONDS)
         asked = response.headers.get("Retry-After", "")
         tries.pause(min(float(asked), LONGEST_POLL_SECONDS) if asked.isdecimal() else usual)
+
+    def _is_page(self, response: BaseHTTPResponse) -> bool:
+        """Return whether a page for people came: one that looks so, or is said to be one and is not of our kind."""
+        if is_page(self.part):
+            return True
+        kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        return kind == "text/html" and not (self.magic and begins(self.part, self.magic))
 
     def _reject_page(self) -> None:
         self.part.unlink(missing_ok=True)

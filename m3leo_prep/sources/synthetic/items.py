@@ -210,4 +210,3 @@ class View:
                 south, north = frame_latitudes(int(at["frame"]))
                 inside &= (here.lat >= south) & (here.lat <= north)
         return cls(grid, window, here, inside, across) if inside.any() else None
-

@@ -1,6 +1,6 @@
 """A stand-in for NASA's Earthdata and the Alaska Satellite Facility on this machine, which the real clients talk to.
 
-``python -m m3leo_prep.testing.earthdata FOLDER`` starts it and prints what to type in another terminal. In tests:
+``python -m m3leo_prep.testing.earthdata`` starts it and prints what to type in another terminal. In tests:
 
     with EarthdataStandIn() as earthdata:
         os.environ.update(earthdata.environment)

@@ -11,9 +11,9 @@ from email.utils import format_datetime
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+from m3leo_prep.testing.answers import Answer, file_part
 from m3leo_prep.testing.earthdata.calls import Call
 from m3leo_prep.testing.earthdata.data import storage_error
-from m3leo_prep.testing.hub.answers import Answer, file_part
 
 PAGE = 1000
 """Keys that one listing tells at most."""

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from m3leo_prep.testing.answers import Answer, to_json
 from m3leo_prep.testing.earthdata.faults import Fault
 from m3leo_prep.testing.earthdata.holdings import Holdings
 from m3leo_prep.testing.earthdata.record import Request
-from m3leo_prep.testing.hub.answers import Answer, to_json
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
+from m3leo_prep.testing.answers import Answer, to_json
 from m3leo_prep.testing.earthdata.calls import Call, refused
 from m3leo_prep.testing.earthdata.granules import Granule, utc
-from m3leo_prep.testing.hub.answers import Answer, to_json
 
 LARGEST_PAGE = 2000
 

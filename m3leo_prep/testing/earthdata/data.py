@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
+from m3leo_prep.testing.answers import Answer, file_part
 from m3leo_prep.testing.earthdata import login
 from m3leo_prep.testing.earthdata.calls import Call
-from m3leo_prep.testing.hub.answers import Answer, file_part
 
 _ERROR = '<?xml version="1.0" encoding="UTF-8"?><Error><Code>{}</Code><Message>{}</Message></Error>'
 

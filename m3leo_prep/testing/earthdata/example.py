@@ -1,7 +1,8 @@
 """A small archive around 6.1 E, 49.6 N, so that everything can be tried without an account.
 
-One tile of GSSIC with three orbits of geometry, interferograms of one track in two frames, and bursts of RTC from both
-directions. The ground is that of the source ``synthetic``; the layout of the files is the archive's.
+One tile of GSSIC with three orbits of geometry, interferograms of one track in two frames, bursts of RTC from both
+directions, and scenes and bursts of which HyP3 makes products when they are ordered. The ground is that of the source
+``synthetic``; the layout of the files is the archive's.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m3leo_prep.sources.synthetic.facts import DELAYS_DAYS, WAVELENGTH_M
+from m3leo_prep.testing.earthdata import on_demand
 from m3leo_prep.testing.earthdata.files.gssic import PIXELS, stored, write_tile
 from m3leo_prep.testing.earthdata.files.gunw import PITCH, Layers, write_gunw
 from m3leo_prep.testing.earthdata.files.opera import rtc
@@ -26,8 +29,8 @@ if TYPE_CHECKING:
     from m3leo_prep.testing.earthdata.server import EarthdataStandIn
 
 TILE = "N50E006"
-ROWS, COLS = (250, 650), (0, 500)
-"""Of the tile, what has data: 49.46 to 49.79 N, 6.0 to 6.42 E."""
+ROWS, COLS = (264, 600), (0, 348)
+"""Of the tile, what has data: 49.5 to 49.78 N, 6.0 to 6.29 E. Small: tests write all of it."""
 SEASONS = {"winter": 0.1, "spring": 0.6, "summer": 1.0, "fall": 0.5}
 """How green each season is, 0 ... 1."""
 ORBITS = {"088A": 37.0, "161A": 42.0, "037D": 33.0}
@@ -35,9 +38,9 @@ ORBITS = {"088A": 37.0, "161A": 42.0, "037D": 33.0}
 REFERENCE = datetime(2020, 9, 2, 17, 24, 3, tzinfo=UTC)
 DAYS = (12, 48, 96, 144)
 """From the earlier date of each pair to ``REFERENCE``."""
-FRAMES = {"a": (49.42, 420), "b": (49.66, 420)}
-"""Southern edge in degrees and rows of each; they overlap by 0.11 degrees."""
-WEST, COLUMNS = 5.85, 600
+FRAMES = {"a": (49.5, 204), "b": (49.64, 168)}
+"""Southern edge in degrees and rows of each; they overlap by 0.03 degrees, less than a chip is high."""
+WEST, COLUMNS = 5.95, 408
 TOWN = (6.13, 49.61)
 """Longitude and latitude of what sinks."""
 PASSES = (("T088-188500-IW2", "ascending", 20), ("T037-078300-IW1", "descending", 5))
@@ -50,7 +53,8 @@ def fill(earthdata: EarthdataStandIn) -> None:
     earthdata.reset()
     folder = Path(tempfile.mkdtemp(dir=earthdata.bucket.parent))
     _tile(earthdata.bucket)
-    earthdata.add(*_interferograms(folder), *_bursts(folder))
+    earthdata.add(*_interferograms(folder), *_bursts(folder), *on_demand.granules())
+    earthdata.makes = partial(on_demand.product, folder / "made")
 
 
 def _tile(bucket: Path) -> None:

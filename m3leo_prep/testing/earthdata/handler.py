@@ -2,100 +2,44 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
 import ssl
-import struct
-import sys
 import time
 import traceback
 from collections.abc import Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from m3leo_prep.testing import serving
+from m3leo_prep.testing.answers import Answer
 from m3leo_prep.testing.earthdata.calls import Call, Route, refused
 from m3leo_prep.testing.earthdata.faults import Fault
 from m3leo_prep.testing.earthdata.record import Request
 from m3leo_prep.testing.earthdata.routes import routed
-from m3leo_prep.testing.hub.answers import Answer
 
 if TYPE_CHECKING:
     from m3leo_prep.testing.earthdata.server import EarthdataStandIn
 
-_RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER by which closing a socket resets the connection."""
-_PIECE = 1 << 16
 
-
-class Server(ThreadingHTTPServer):
+class Server(serving.Server):
     """One of the stand-in's two servers: with ``tls`` that of all services, without that of the public bucket."""
-
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 256
 
     def __init__(self, owner: EarthdataStandIn, port: int, tls: ssl.SSLContext | None) -> None:
         self.owner = owner
-        self._tls = tls
-        self._kept: set[socket.socket] = set()
-        super().__init__(("127.0.0.1", port), _Handler)
+        super().__init__(port, _Handler, tls=tls)
 
     @property
     def public(self) -> bool:
         """It is the bucket's."""
-        return self._tls is None
-
-    def get_request(self) -> tuple[Any, Any]:
-        """Return a new connection; its handshake is left to the thread that answers it."""
-        connection, address = super().get_request()
-        if self._tls is not None:
-            connection = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-        self._kept.add(connection)
-        return connection, address
-
-    def shutdown_request(self, request: Any) -> None:
-        """End a connection."""
-        self._kept.discard(request)
-        super().shutdown_request(request)
-
-    def hang_up(self) -> None:
-        """End the connections that clients keep."""
-        for kept in list(self._kept):
-            with contextlib.suppress(OSError):
-                kept.shutdown(socket.SHUT_RDWR)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing where the client went away or does not trust us; anything else is an error of ours."""
-        if not isinstance(sys.exception(), (ConnectionError, TimeoutError, ssl.SSLError)):
-            super().handle_error(request, client_address)
+        return self.tls is None
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = -1
+class _Handler(serving.Handler):
     server: Server
 
-    def do_GET(self) -> None:
-        self._handle()
+    def wait_for_line(self, size: int) -> None:
+        self.server.owner.wait_for_line(size)
 
-    def do_HEAD(self) -> None:
-        self._handle()
-
-    def do_POST(self) -> None:
-        self._handle()
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 the base class's name
-        """Say nothing: requests are recorded."""
-
-    def finish(self) -> None:
-        """Close both ways, also where the client went away with something unsent."""
-        with contextlib.suppress(OSError):
-            super().finish()
-        self.rfile.close()
-
-    def _handle(self) -> None:
+    def respond(self) -> None:
         owner = self.server.owner
         headers = {key.lower(): value for key, value in self.headers.items()}
         asked = urlsplit(self.path)
@@ -110,7 +54,7 @@ class _Handler(BaseHTTPRequestHandler):
         fault = owner.begin(request)
         request.fault = fault.kind if fault else ""
         if fault and fault.kind == "reset":
-            self._reset()
+            self.reset()
             return
         time.sleep(owner.latency + (fault.seconds if fault else 0.0))
         if fault and fault.kind == "unranged":
@@ -148,37 +92,5 @@ class _Handler(BaseHTTPRequestHandler):
         # Before the answer: a client that has it may look at the record.
         request.status = answer.status
         request.bytes = 0 if self.command == "HEAD" else ends
-        self.send_response(answer.status)
-        self.send_header("Content-Type", answer.content_type)
-        self.send_header("Content-Length", str(size))
-        for key, value in answer.headers.items():
-            self.send_header(key, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self._write(answer, ends, fault.size if fault and fault.kind == "flipped" else None)
-        self.wfile.flush()
-        if ends < size:
-            self.close_connection = True
-            self.connection.close()
-
-    def _write(self, answer: Answer, ends: int, flip: int | None) -> None:
-        if answer.file is None:
-            self.wfile.write(answer.body[:ends])
-            return
-        with answer.file.open("rb") as file:
-            file.seek(answer.start)
-            sent = 0
-            while sent < ends and (piece := file.read(min(_PIECE, ends - sent))):
-                if flip is not None and sent <= flip < sent + len(piece):
-                    turned = bytearray(piece)
-                    turned[flip - sent] ^= 1
-                    piece = bytes(turned)
-                self.server.owner.wait_for_line(len(piece))
-                self.wfile.write(piece)
-                sent += len(piece)
-
-    def _reset(self) -> None:
-        self.close_connection = True
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        # The base class's own way to close would first flush and shut down in good order.
-        self.connection.close()
+        flip = fault.size if fault and fault.kind == "flipped" else None
+        self.send_answer(answer, size=size, ends=ends, flip=flip)

@@ -9,11 +9,11 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from m3leo_prep.testing.answers import Answer, file_part, to_json
 from m3leo_prep.testing.earthdata import login
 from m3leo_prep.testing.earthdata.calls import Call, refused
 from m3leo_prep.testing.earthdata.data import storage_error
 from m3leo_prep.testing.earthdata.holdings import Job
-from m3leo_prep.testing.hub.answers import Answer, file_part, to_json
 
 DAYS = 14
 """Until a product is gone: https://hyp3-docs.asf.alaska.edu/using/downloading/."""

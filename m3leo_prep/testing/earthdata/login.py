@@ -9,8 +9,8 @@ from __future__ import annotations
 import base64
 from urllib.parse import quote
 
+from m3leo_prep.testing.answers import Answer, to_json
 from m3leo_prep.testing.earthdata.calls import Call, refused
-from m3leo_prep.testing.hub.answers import Answer, to_json
 
 _REALM = {"WWW-Authenticate": 'Basic realm="Please enter your Earthdata Login credentials"'}
 

@@ -17,9 +17,7 @@ from m3leo_prep.testing.earthdata.granules import Granule
 from m3leo_prep.testing.earthdata.handler import Server
 from m3leo_prep.testing.earthdata.holdings import Holdings
 from m3leo_prep.testing.earthdata.record import Request
-
-_BURST_SECONDS = 0.002
-"""Of the bandwidth that an idle line saves up: sleeping is no more exact than that."""
+from m3leo_prep.testing.serving import Line
 
 
 class _Held:
@@ -57,27 +55,30 @@ class EarthdataStandIn:
         """Listen on this machine; port 0 takes any that is free.
 
         Args:
-            folder: where the bucket and the certificate are; None = a temporary one.
-            port: to listen on.
+            folder: where the bucket and the certificate are until the end; None = a temporary one.
+            port: to listen on; the bucket gets the next one.
         """
         import trustme
 
-        self._open = contextlib.ExitStack()
-        self._folder = folder or Path(self._open.enter_context(tempfile.TemporaryDirectory(prefix="earthdata")))
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            folder = folder.resolve()  # what the environment says holds wherever it is typed
         authority = trustme.CA()
-        self._authority = self._folder / "authority.pem"
-        authority.cert_pem.write_to_path(str(self._authority))
-        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("localhost", "127.0.0.1").configure_cert(self._tls)
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("localhost", "127.0.0.1").configure_cert(tls)
         self._lock = threading.Lock()
-        self._free = 0.0  # when the shared line has sent what it was given
-        self.reset()
-        self._servers = [Server(self, port, self._tls), Server(self, 0, None)]
-        self._threads = [
-            threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True) for server in self._servers
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._all_lines = Line()
+        with contextlib.ExitStack() as made:  # undone where a port is taken
+            self._servers: list[Server] = []
+            for number, encrypted in ((port, tls), (port and port + 1, None)):
+                self._servers.append(made.enter_context(Server(self, number, encrypted)))
+            self._folder = Path(made.enter_context(tempfile.TemporaryDirectory(dir=folder, prefix="earthdata")))
+            self._authority = self._folder / "authority.pem"
+            authority.cert_pem.write_to_path(str(self._authority))
+            self.reset()
+            self._open = made.pop_all()
+        for server in self._servers:
+            server.start()
 
     def reset(self) -> None:
         """Forget all that is held, was asked and is to go wrong; addresses and certificate stay."""
@@ -109,6 +110,7 @@ class EarthdataStandIn:
         return {
             "M3LEO_PREP_EARTHDATA": self.host,
             "M3LEO_PREP_GSSIC_URL": self.bucket_url,
+            "M3LEO_PREP_CACHE": str(self.held.folder / "cache"),
             "M3LEO_PREP_ORDERS": str(self.held.folder / "orders"),
             "SSL_CERT_FILE": str(self._authority),
             "REQUESTS_CA_BUNDLE": str(self._authority),
@@ -142,11 +144,7 @@ class EarthdataStandIn:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for server in self._servers:
-            server.shutdown()
-            server.server_close()
-            server.hang_up()
-        for thread in self._threads:
-            thread.join()
+            server.stop()
         self._open.close()
 
     def begin(self, request: Request) -> Fault | None:
@@ -160,8 +158,4 @@ class EarthdataStandIn:
         if self.line is not None:
             time.sleep(size / self.line)
         if self.bandwidth is not None:
-            with self._lock:
-                now = time.monotonic()
-                self._free = max(self._free, now - _BURST_SECONDS) + size / self.bandwidth
-                ahead = self._free - now
-            time.sleep(max(0.0, ahead))
+            time.sleep(self._all_lines.ahead(size, self.bandwidth))

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from m3leo_prep.testing.hub.answers import Answer, Refused
+from m3leo_prep.testing.answers import Answer
+from m3leo_prep.testing.hub.answers import Refused
 from m3leo_prep.testing.hub.holdings import Holdings
 from m3leo_prep.testing.hub.repositories import Commit, Repository
 

@@ -7,7 +7,8 @@ import codecs
 import json
 from typing import Any
 
-from m3leo_prep.testing.hub.answers import Answer, Refused, to_json
+from m3leo_prep.testing.answers import Answer, to_json
+from m3leo_prep.testing.hub.answers import Refused
 from m3leo_prep.testing.hub.calls import Call
 from m3leo_prep.testing.hub.card import examine
 from m3leo_prep.testing.hub.faults import STALE

@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import socket
-import struct
-import sys
 import tempfile
 import threading
 import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from m3leo_prep.testing.answers import Answer
 from m3leo_prep.testing.hub import holdings
-from m3leo_prep.testing.hub.answers import Answer, Refused
+from m3leo_prep.testing.hub.answers import Refused
 from m3leo_prep.testing.hub.calls import Call, Route
 from m3leo_prep.testing.hub.faults import Fault, Faults
 from m3leo_prep.testing.hub.record import Request
 from m3leo_prep.testing.hub.repositories import Blobs, Repository
 from m3leo_prep.testing.hub.routes import routed
+from m3leo_prep.testing.serving import Handler, Server
 
-_RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER by which closing a socket resets the connection."""
 _PIECE = 1 << 16
 
 
@@ -64,7 +60,7 @@ class HubStandIn:
         self._folder = folder or Path(self._open.enter_context(tempfile.TemporaryDirectory(prefix="hub")))
         self.holdings = holdings.Holdings(Blobs(self._folder))
         self._lock = threading.Lock()
-        self._start()
+        self._server.start()
 
     @property
     def endpoint(self) -> str:
@@ -125,12 +121,12 @@ class HubStandIn:
     @contextmanager
     def down(self) -> Iterator[None]:
         """Refuse connections inside, on the same port."""
-        self._stop()
+        self._server.stop()
         try:
             yield
         finally:
             self._bind(self.port)
-            self._start()
+            self._server.start()
 
     def __enter__(self) -> Self:
         return self
@@ -138,7 +134,7 @@ class HubStandIn:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop()
+        self._server.stop()
         self._open.close()
 
     def begin(self, method: str, target: str, headers: Mapping[str, str]) -> tuple[Request, Mapping[str, str], Any]:
@@ -153,82 +149,19 @@ class HubStandIn:
         return request, parts, answer
 
     def _bind(self, port: int) -> None:
-        self._server = _Server(("127.0.0.1", port), _Handler)
+        self._server = _Server(port, _Handler)
         self._server.hub = self
         self.port = self._server.server_port
 
-    def _start(self) -> None:
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-        self._thread.start()
 
-    def _stop(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._server.hang_up()
-        self._thread.join()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 256
+class _Server(Server):
     hub: HubStandIn
 
-    def __init__(self, *arguments: Any) -> None:
-        self._kept: set[socket.socket] = set()
-        super().__init__(*arguments)
 
-    def process_request(self, request: Any, client_address: Any) -> None:
-        self._kept.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        self._kept.discard(request)
-        super().shutdown_request(request)
-
-    def hang_up(self) -> None:
-        """End the connections that clients keep."""
-        for kept in list(self._kept):
-            with suppress(OSError):
-                kept.shutdown(socket.SHUT_RDWR)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing where the client went away; anything else is an error of ours."""
-        if not isinstance(sys.exception(), (ConnectionError, TimeoutError)):
-            super().handle_error(request, client_address)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = -1
+class _Handler(Handler):
     server: _Server
 
-    def do_GET(self) -> None:
-        self._handle()
-
-    def do_HEAD(self) -> None:
-        self._handle()
-
-    def do_POST(self) -> None:
-        self._handle()
-
-    def do_PUT(self) -> None:
-        self._handle()
-
-    def do_DELETE(self) -> None:
-        self._handle()
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 the base class's name
-        """Say nothing: requests are recorded."""
-
-    def finish(self) -> None:
-        """Close both ways, also where the client went away with something unsent."""
-        with suppress(OSError):
-            super().finish()
-        self.rfile.close()
-
-    def _handle(self) -> None:
+    def respond(self) -> None:
         hub = self.server.hub
         headers = {key.lower(): value for key, value in self.headers.items()}
         request, parts, route = hub.begin(self.command, self.path, headers)
@@ -238,17 +171,17 @@ class _Handler(BaseHTTPRequestHandler):
         if fault and fault.kind == "cut_upload":
             while request.received < fault.size and next(body, b""):
                 pass
-            self._reset()
+            self.reset()
             return
         if fault and fault.kind == "reset":
-            self._reset()
+            self.reset()
             return
         time.sleep(hub.latency + (fault.seconds if fault else 0.0))
         answer = self._answer(request, parts, route, headers, body, fault)
         for _ in body:  # a kept connection has no rest of an old body
             pass
         if fault and fault.kind == "lost":
-            self._reset()
+            self.reset()
             return
         self._send(request, answer, fault)
 
@@ -300,42 +233,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.rfile.readline()
 
     def _send(self, request: Request, answer: Answer, fault: Fault | None) -> None:
-        is_cut = fault is not None and fault.kind == "cut"
-        ends = min(fault.size, answer.size) if fault and is_cut else answer.size
+        ends = min(fault.size, answer.size) if fault and fault.kind == "cut" else answer.size
         # Before the answer: a client that has it may look at the record.
         request.status = answer.status
         request.bytes = 0 if self.command == "HEAD" else ends
-        self.send_response(answer.status)
-        self.send_header("Content-Type", answer.content_type)
-        self.send_header("Content-Length", str(answer.size))
-        for key, value in answer.headers.items():
-            self.send_header(key, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            flip = fault.size if fault and fault.kind == "flip" else None
-            self._write(answer, ends, flip)
-        self.wfile.flush()
-        if is_cut:
-            self.close_connection = True
-            self.connection.close()
-
-    def _write(self, answer: Answer, ends: int, flip: int | None) -> None:
-        if answer.file is None:
-            self.wfile.write(answer.body[:ends])
-            return
-        with answer.file.open("rb") as file:
-            file.seek(answer.start)
-            sent = 0
-            while sent < ends and (piece := file.read(min(_PIECE, ends - sent))):
-                if flip is not None and sent <= flip < sent + len(piece):
-                    turned = bytearray(piece)
-                    turned[flip - sent] ^= 1
-                    piece = bytes(turned)
-                self.wfile.write(piece)
-                sent += len(piece)
-
-    def _reset(self) -> None:
-        self.close_connection = True
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        # The base class's own way to close would first flush and shut down in good order.
-        self.connection.close()
+        flip = fault.size if fault and fault.kind == "flip" else None
+        self.send_answer(answer, size=answer.size, ends=ends, flip=flip)

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
-from m3leo_prep.testing.hub.answers import Answer, Refused, file_part, to_json
+from m3leo_prep.testing.answers import Answer, file_part, to_json
+from m3leo_prep.testing.hub.answers import Refused
 from m3leo_prep.testing.hub.calls import Call
 from m3leo_prep.testing.hub.faults import NO_SPACE
 

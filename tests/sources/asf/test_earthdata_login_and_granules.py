@@ -11,8 +11,12 @@ import traceback
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from email.message import Message
+from http.cookiejar import CookieJar
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from urllib.request import Request
 
 import numpy as np
 import pytest
@@ -107,7 +111,17 @@ def test_who_a_login_is_shown_to(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "w0rd" not in repr(password)
 
 
+def cookies(jar: CookieJar, address: str) -> str | None:
+    request = Request(address)
+    jar.add_cookie_header(request)
+    return request.get_header("Cookie")
+
+
 def test_addresses_that_look_like_ours_are_another_ones() -> None:
+    jar, told = CookieJar(), Message()
+    told["Set-Cookie"] = "sess=1; Domain=.earthdata.nasa.gov; Path=/; Secure"
+    jar.extract_cookies(SimpleNamespace(info=lambda: told), Request("https://urs.earthdata.nasa.gov/"))
+    assert cookies(jar, "https://evil.org\\@urs.earthdata.nasa.gov/") == "sess=1", "what is guarded against"
     for address, host in {
         "https://urs.earthdata.nasa.gov@evil.org/x": "evil.org",
         "https://urs.earthdata.nasa.gov:443@evil.org:444/": "evil.org:444",
@@ -116,6 +130,9 @@ def test_addresses_that_look_like_ours_are_another_ones() -> None:
         "HTTPS://URS.Earthdata.nasa.gov:443/x": "urs.earthdata.nasa.gov",
     }.items():
         assert hops.host_of(address, "x") == host
+        # By which the jar of cookies goes, and not by itself: of the third address it would read our domain.
+        assert Request(hops.plain(address, "x")).host.lower().removesuffix(":443") == host
+        assert cookies(jar, hops.plain(address, "x")) == ("sess=1" if host.endswith("nasa.gov") else None)
     with pytest.raises(SourceError, match="no web server"):
         hops.host_of("https:///x", "x")
 
@@ -193,6 +210,18 @@ def test_a_wrong_password_is_refused_at_once(earthdata: Any, url: str, by_passwo
         granule(url, kind="netcdf")
     assert caught.value.hint == "m3leo-prep login earthdata"
     assert earthdata.counts["authorize"] == 1, "more would lock the account"
+
+
+@pytest.mark.usefixtures("by_password")
+def test_a_refusal_after_the_login_is_final(earthdata: Any, url: str) -> None:
+    """Of one who did not accept the terms, known by no cookie yet; only signed addresses are asked for anew."""
+    earthdata.takes_tokens = False
+    other = earthdata.host.replace("localhost", "127.0.0.1")  # which is not the login host
+    earthdata.faults(stand_in.error(302, Location=f"https://{other}/login?code=1"), "authorize", times=None)
+    earthdata.faults(stand_in.unauthorized("EULA Acceptance Failure", "https://urs/eula"), "login", times=None)
+    with pytest.raises(CredentialsError, match="EULA Acceptance Failure See https://urs/eula"):
+        granule(url, kind="netcdf")
+    assert earthdata.counts["authorize"] == 1
 
 
 def test_a_login_that_does_not_hold_ends(earthdata: Any, url: str) -> None:

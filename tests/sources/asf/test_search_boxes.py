@@ -42,7 +42,7 @@ def test_an_empty_area_is_no_question() -> None:
 
 
 def test_what_a_box_fills_is_one_box_and_none_is_a_point() -> None:
-    assert boxes(shapely.box(8, 44, 10, 46)) == [pytest.approx((7.999, 43.999, 10.001, 46.001))]
+    assert boxes(shapely.box(8, 44, 10, 46)) == [pytest.approx((7.9, 43.9, 10.1, 46.1))]
     west, south, east, north = boxes(shapely.Point(9, 45).buffer(1e-9))[0]
     assert min(east - west, north - south) >= 2 * MARGIN_DEG
 
@@ -73,7 +73,7 @@ def test_a_long_thin_area_leaves_most_of_its_box_out() -> None:
     assert sum(shapely.box(*one).area for one in found) < 0.3 * 16 * 16
 
 
-@pytest.mark.parametrize(("vertices", "size"), [(1001, 3.0), (20_000, 3.0), (30, 1e-5)])
+@pytest.mark.parametrize(("vertices", "size"), [(1001, 3.0), (5000, 3.0), (30, 1e-5)])
 def test_what_is_sent_holds_all_of_the_area(earthdata: EarthdataStandIn, vertices: int, size: float) -> None:
     pytest.importorskip("asf_search")
     from m3leo_prep.sources.asf.service.search import search

@@ -66,6 +66,7 @@ def answering(*answers: tuple[int, dict[str, str], bytes]) -> Iterator[tuple[str
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
             asked.append(dict(self.headers.items()))
@@ -241,6 +242,48 @@ def test_a_login_page_is_never_a_file(folder: Path, kind: str, size: int) -> Non
         assert len(asked) == 1
     assert left(folder) == ["file.nc"]
     assert (folder / "file.nc").read_bytes() == b"older"
+
+
+def test_a_file_that_is_said_to_be_a_page_is_believed_for_its_kind(folder: Path) -> None:
+    with answering((200, {"Content-Type": "text/html"}, DATA)) as (url, _):
+        assert download(url, folder / "f", magic=(HDF,), where=NAME).read_bytes() == DATA
+        with pytest.raises(CredentialsError):
+            download(url, folder / "g", where=NAME)
+        with pytest.raises(CredentialsError):
+            download(url, folder / "g", magic=(b"PK",), where=NAME)
+
+
+def test_a_line_that_always_breaks_without_going_on_is_left(served: RangeServer, folder: Path) -> None:
+    """Megabytes come each time, but always the same ones: that is no progress."""
+    served.faults.extend([Fault(cut=2**21, ignore_range=True)] * 40)
+    with pytest.raises(TriedOut, match="6 times in a row"):
+        fetch(served, folder, checksum=MD5)
+    assert len(served.requests) <= 7
+
+
+def test_a_proxy_is_told_the_login_that_its_address_has(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with answering((200, {}, DATA)) as (url, asked):
+        monkeypatch.setenv("http_proxy", url.replace("//", "//me:p%40ss@").removesuffix("/f.nc"))
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        assert download("http://behind.invalid/f", folder / "f", where=NAME).read_bytes() == DATA
+    assert [one["proxy-authorization"] for one in asked] == ["Basic bWU6cEBzcw=="]
+
+
+def test_a_proxy_that_refuses_is_told_as_such(folder: Path, monkeypatch: pytest.MonkeyPatch, web: RangeServer) -> None:
+    monkeypatch.setenv("https_proxy", web.url.replace("//", "//me:s3cret@"))
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with pytest.raises(TriedOut, match="the proxy does not let us through") as caught:
+        download("https://behind.invalid/f", folder / "f", where=NAME)
+    assert "s3cret" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_redirect_to_no_address_is_told(folder: Path) -> None:
+    for location in ("https://[s3cret/x", "gopher://s3cret/x"):
+        with answering((302, {"Location": location}, b"")) as (url, _), pytest.raises(SourceError) as caught:
+            download(url, folder / "f", where=NAME)
+        assert "s3cret" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_refusal_is_told_in_the_providers_words(folder: Path) -> None:

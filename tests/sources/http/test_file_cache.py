@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import multiprocessing
 import os
 import pickle
+import shutil
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -202,6 +205,67 @@ def test_what_is_used_or_kept_is_never_removed(cache: FileCache) -> None:
     assert size_of(cache.folder) <= cache.limit + 2 * MB
 
 
+def test_who_waited_while_a_file_was_removed_and_made_anew_holds_the_new_one(cache: FileCache) -> None:
+    cache.file("f", maker(9))
+    gc.collect()
+    (place,) = cache.folder.iterdir()
+    with ThreadPoolExecutor(1) as pool, (place / ".used").open("rb+") as used:
+        fcntl.flock(used, fcntl.LOCK_EX)  # as who removes it
+        waiting = pool.submit(cache.file, "f", no_maker)
+        while not waits_for(used):
+            time.sleep(0.001)
+        shutil.copytree(place, place.with_name("new"))
+        place.rename(place.with_name("old"))
+        place.with_name("new").rename(place)
+        fcntl.flock(used, fcntl.LOCK_UN)
+        held = waiting.result()
+    shutil.rmtree(place.with_name("old"))
+    for number in range(30):
+        cache.file(f"{number}", maker())
+    assert held.exists()
+
+
+def waits_for(file: BinaryIO) -> bool:
+    """Return whether somebody waits for the lock of a file, by what the kernel tells."""
+    inode = f":{os.fstat(file.fileno()).st_ino} "
+    return any("->" in line and inode in line for line in Path("/proc/locks").read_text().splitlines())
+
+
+def test_a_process_that_was_forked_meanwhile_locks_nobody_out(cache: FileCache) -> None:
+    context = multiprocessing.get_context("fork")
+    done = context.Event()
+    child = context.Process(target=done.wait)
+
+    def fail(path: Path) -> None:
+        child.start()
+        raise CorruptError("no")
+
+    try:
+        with pytest.raises(CorruptError):
+            cache.file("f", fail)
+        with ThreadPoolExecutor(1) as pool:
+            again = pool.submit(cache.file, "f", maker(9))
+            try:
+                assert again.result(timeout=5).exists()
+            finally:
+                done.set()
+    finally:
+        child.join()
+
+
+def test_what_was_removed_in_part_is_removed_for_good(cache: FileCache) -> None:
+    """Whoever removed it was stopped after the locks were gone."""
+    cache.file("half", maker(8 * MB))
+    gc.collect()
+    (place,) = cache.folder.iterdir()
+    (place / ".making").unlink()
+    (place / ".used").unlink()
+    for number in range(8):
+        cache.file(f"{number}", maker())
+    assert not place.exists()
+    assert size_of(cache.folder) <= cache.limit
+
+
 def test_what_another_process_uses_is_not_removed(cache: FileCache) -> None:
     context = multiprocessing.get_context("fork")
     has, done = context.Event(), context.Event()
@@ -243,6 +307,44 @@ def test_leftovers_of_downloads_go_too(cache: FileCache) -> None:
     for number in range(8):
         cache.file(f"{number}", maker())
     assert size_of(cache.folder) <= cache.limit
+
+
+def test_leftovers_alone_are_bounded_too(cache: FileCache) -> None:
+    def make(path: Path) -> None:
+        path.with_name(f"{path.name}.part").write_bytes(b"x" * MB)
+        raise CorruptError("no")
+
+    for number in range(30):
+        with pytest.raises(CorruptError):
+            cache.file(f"{number}", make)
+        assert size_of(cache.folder) <= cache.limit
+
+
+def test_a_full_disk_is_given_room_by_what_was_not_used_for_longest(
+    cache: FileCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk of 5 MB, as the system tells of it and as whoever writes finds it."""
+    cache.limit = 10**12
+
+    def free() -> int:
+        return 5 * MB - size_of(cache.folder)
+
+    def make(path: Path) -> None:
+        if free() < MB:
+            raise StoreError("No space left on device")
+        path.write_bytes(b"x" * MB)
+
+    used = shutil.disk_usage(cache.folder.parent)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: used._replace(free=free()))
+    for number in range(12):
+        cache.file(f"{number}", make)
+        time.sleep(0.002)
+    held = [cache.file(f"{number}", make) for number in (9, 10, 11)]
+    assert all(path.exists() for path in held)
+    held.append(cache.file("12", make))
+    with pytest.raises(StoreError, match="No space left"):
+        cache.file("one more", make)
+    assert all(path.exists() for path in held)
 
 
 def damage_short(path: Path) -> None:

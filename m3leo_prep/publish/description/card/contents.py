@@ -54,13 +54,20 @@ def _variables(layer: LayerFigures, stored: Mapping[str, Any]) -> Iterator[list[
             f"`{layer.name}.{array['name']}`" if many else f"`{layer.name}`",
             layer.role,
             f"{told} ({classes})" if classes else told,
-            {"1": "none", "class": "codes"}.get(array["unit"]) or escaped(array["unit"]),
+            _units(array),
             f"{number(layer.pitch_m)} m, {layer.size_px} px",
             "static" if not layer.n_slots else f"{layer.n_slots}",
             array["dtype"],
             error,
             share(layer.valid_mean / 100),
         ]
+
+
+def _units(array: Mapping[str, Any]) -> str:
+    """Return the unit of a variable; by band, where its source says one for each."""
+    if by_band := array["attributes"].get("band_units"):
+        return ", ".join(f"{escaped(band)}: {_unit(unit) or 'none'}" for band, unit in by_band.items())
+    return {"1": "none", "class": "codes"}.get(array["unit"]) or escaped(array["unit"])
 
 
 def _unit(unit: str) -> str:

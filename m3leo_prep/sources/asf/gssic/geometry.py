@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
     from shapely.geometry.base import BaseGeometry
 
+    from m3leo_prep.ports.cost import Cost
     from m3leo_prep.ports.source import Source
 
 _ORBIT = re.compile(r"(\d{1,3})([AD])_\w+")
@@ -57,6 +58,7 @@ class GssicGeometry(Asf):
             slot_kinds=("orbit",),
             nothing=Reason.NOT_IN_DATASET,
             concurrent_reads=CONCURRENT_READS,
+            fetches_once=True,
             licence=LICENCE,
             citation=CITATION,
             attributes={"period": "2019-12-01 to 2020-11-30"},
@@ -98,6 +100,12 @@ class GssicGeometry(Asf):
         from m3leo_prep.sources.asf.gssic.reading import read
 
         return read(self._stacks, items, geobox, "orbit", self.tile_list)
+
+    def estimate(self, windows: Sequence[GeoBox], slots: Sequence[Slot], items: Sequence[Item]) -> Cost:  # noqa: ARG002  items know theirs
+        """Return requests and bytes of fetching what the windows want of all items."""
+        from m3leo_prep.sources.asf.gssic.cost import fetching
+
+        return fetching(items, [name for stack in self._stacks for name in stack.files], windows)
 
     def probe(self) -> str:
         """Return that the bucket answers; one request."""

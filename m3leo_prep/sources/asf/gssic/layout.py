@@ -5,6 +5,8 @@ GDAL reads the header and decodes; the parts of the file that are not there are 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,11 +40,8 @@ class Layout:
         Raises:
             CorruptError: they cannot be decoded.
         """
-        file = bytearray(self.size)
-        file[: len(self.header)] = self.header
-        for (first, stop), part in zip(self.spans[group], parts, strict=True):
-            file[first:stop] = part
-        return decode(bytes(file), where, None, group * self.rows, (group + 1) * self.rows)
+        pieces = [(0, self.header), *((first, part) for (first, _), part in zip(self.spans[group], parts, strict=True))]
+        return _decode(_opened(self.size, pieces), where, None, group * self.rows, (group + 1) * self.rows)
 
 
 def layout(header: bytes, size: int, tile: Tile, where: str) -> Layout | None:
@@ -51,7 +50,7 @@ def layout(header: bytes, size: int, tile: Tile, where: str) -> Layout | None:
 
     # What lies beyond these bytes is read as zeros or not at all; then the file is fetched whole, which tells more.
     try:
-        with _opened(header + bytes(max(0, size - len(header)))) as data:
+        with _opened(size, [(0, header)]) as data:
             _check(data, tile, where)
             height, width = data.block_shapes[0]
             columns = -(-PIXELS // width)
@@ -75,12 +74,16 @@ def decode(file: bytes, where: str, tile: Tile | None = None, first: int = 0, st
     Raises:
         CorruptError: the file is damaged there, or is another tile's.
     """
+    return _decode(_opened(len(file), [(0, file)]), where, tile, first, stop)
+
+
+def _decode(file: _opened, where: str, tile: Tile | None, first: int, stop: int) -> NDArray[Any]:
     from rasterio.errors import RasterioError
     from rasterio.windows import Window
 
     stop = min(stop, PIXELS)
     try:
-        with _opened(file) as data:
+        with file as data:
             if tile is not None:
                 _check(data, tile, where)
             return np.asarray(data.read(1, window=Window(0, first, PIXELS, stop - first)))
@@ -97,27 +100,39 @@ class _UnknownBlockError(Exception):
 
 
 class _opened:  # noqa: N801  used like a function
-    """A dataset in memory, from ``with`` until its end."""
+    """A dataset in memory, from ``with`` until its end: pieces of a file by their offset, between them zeros.
 
-    __slots__ = ("_env", "_file")
+    GDAL's sparse file holds no more than the pieces.
+    """
 
-    def __init__(self, file: bytes) -> None:
-        from rasterio import Env
-        from rasterio.io import MemoryFile
+    __slots__ = ("_held", "_pieces", "_size")
 
-        self._env, self._file = Env(**ENV), MemoryFile(file)
+    def __init__(self, size: int, pieces: Sequence[tuple[int, bytes]]) -> None:
+        self._size, self._pieces, self._held = size, pieces, ExitStack()
 
     def __enter__(self) -> Any:
-        self._env.__enter__()
-        try:
-            return self._file.open(driver="GTiff")
-        except BaseException as error:
-            self.__exit__(type(error), error, error.__traceback__)
-            raise
+        import rasterio
+        from rasterio.io import MemoryFile
+
+        with ExitStack() as held:
+            held.enter_context(rasterio.Env(**ENV))
+            bytes_of = held.enter_context(MemoryFile(b"".join(piece for _, piece in self._pieces)))
+            regions, start = "", 0
+            for offset, piece in self._pieces:
+                regions += (
+                    f"<SubfileRegion><Filename relative='0'>{bytes_of.name}</Filename>"
+                    f"<DestinationOffset>{offset}</DestinationOffset><SourceOffset>{start}</SourceOffset>"
+                    f"<RegionLength>{len(piece)}</RegionLength></SubfileRegion>"
+                )
+                start += len(piece)
+            file = f"<VSISparseFile><Length>{self._size}</Length>{regions}</VSISparseFile>"
+            told = held.enter_context(MemoryFile(file.encode()))
+            data = held.enter_context(rasterio.open(f"/vsisparse/{told.name}", driver="GTiff"))
+            self._held = held.pop_all()
+        return data
 
     def __exit__(self, *about: object) -> None:
-        self._file.__exit__(*about)
-        self._env.__exit__(*about)
+        self._held.close()
 
 
 def _check(data: Any, tile: Tile, where: str) -> None:

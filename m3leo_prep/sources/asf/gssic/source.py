@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
     from shapely.geometry.base import BaseGeometry
 
+    from m3leo_prep.ports.cost import Cost
     from m3leo_prep.ports.source import Source
     from m3leo_prep.sources.asf.gssic.catalogue import Listed
 
@@ -61,6 +62,7 @@ class Gssic(Asf):
             year=YEAR,
             nothing=Reason.NOT_IN_DATASET,
             concurrent_reads=CONCURRENT_READS,
+            fetches_once=True,
             licence=LICENCE,
             citation=CITATION,
             attributes=ATTRIBUTES,
@@ -100,6 +102,12 @@ class Gssic(Asf):
         from m3leo_prep.sources.asf.gssic.reading import read
 
         return read(self._stacks, items, geobox, "season", self.tile_list)
+
+    def estimate(self, windows: Sequence[GeoBox], slots: Sequence[Slot], items: Sequence[Item]) -> Cost:  # noqa: ARG002  items know theirs
+        """Return requests and bytes of fetching what the windows want of all items."""
+        from m3leo_prep.sources.asf.gssic.cost import fetching
+
+        return fetching(items, [name for stack in self._stacks for name in stack.files], windows)
 
     def probe(self) -> str:
         """Return that the bucket answers; one request."""

@@ -13,6 +13,7 @@ import shapely
 from m3leo_prep.core.errors import CorruptError, SourceError
 from m3leo_prep.core.raster import Item, Slot
 from m3leo_prep.sources.asf.gunw.names import GunwName, parse
+from m3leo_prep.sources.asf.orbits import orbit_day
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
@@ -121,7 +122,7 @@ def _item(found: Found, name: GunwName) -> Item:
     url = next((url for url in found.urls if url.partition("?")[0].endswith(".nc")), None)
     if url is None:
         raise SourceError("the catalogue names no file of it", where=f"GUNW granule {found.name}")
-    reference, secondary = times(name, found.start, found.properties.get("inputGranules") or ())
+    both = reference, secondary = times(name, found.start, found.properties.get("inputGranules") or ())
     size, checksum = int(found.size.get(url, 0)), found.checksum.get(url, "")
     about: dict[str, str | int | float] = {
         "url": url,
@@ -144,7 +145,7 @@ def _item(found: Found, name: GunwName) -> Item:
         footprint=found.footprint,
         version=checksum or str(size),
         datetime=reference,
-        acquisition=f"{name.track:03}-{name.reference:%Y%m%d}-{name.secondary:%Y%m%d}",
+        acquisition="-".join([f"{name.track:03}", *(f"{orbit_day(name.track, when):%Y%m%d}" for when in both)]),
         properties=about,
     )
 

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, time
 from typing import Literal
 
 from m3leo_prep.core.errors import CorruptError
+from m3leo_prep.sources.asf.orbits import TRACKS
 
 Direction = Literal["ascending", "descending"]
 
@@ -17,8 +18,6 @@ _NAME = re.compile(
     r"-(?P<place>\d{5}[NSEW]_\d{5}[NSEW])-PP-(?P<hash>[0-9a-f]{4})-v(?P<version>\d+_\d+_\d+)"
 )
 _DIRECTIONS: dict[str, Direction] = {"A": "ascending", "D": "descending"}
-TRACKS = 175
-"""Sentinel-1 repeats its relative orbits after this many."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,10 @@ def _opened(item: Item) -> GunwFile:
     from m3leo_prep.sources.asf.service.granules import granule
 
     about = item.properties
-    path = granule(str(about["url"]), size=int(about["size"]), checksum=str(about["checksum"]), kind="netcdf")
+    try:
+        path = granule(str(about["url"]), size=int(about["size"]), checksum=str(about["checksum"]), kind="netcdf")
+    except CorruptError as error:  # told by the name of the file
+        raise CorruptError(error.message, where=item.id, hint=error.hint) from error
     return open_gunw(path)
 
 
@@ -82,8 +85,9 @@ def _fetched_again(items: Sequence[Item]) -> Iterator[None]:
 
     try:
         yield
-    except CorruptError:
-        for url in {str(item.properties["url"]) for item in items} - _FORGOTTEN:
+    except CorruptError as error:
+        # Heights may be damaged too, which is no granule's fault.
+        for url in {str(item.properties["url"]) for item in items if item.id == error.where} - _FORGOTTEN:
             _FORGOTTEN.add(url)
             forget(url)
         raise

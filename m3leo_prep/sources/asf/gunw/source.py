@@ -11,7 +11,6 @@ from m3leo_prep.core.raster import Absent, Item, Raster, Slot, SourceInfo
 from m3leo_prep.core.reasons import Reason
 from m3leo_prep.core.text import near
 from m3leo_prep.ports.heights import Heights
-from m3leo_prep.sources.asf.gunw.names import TRACKS
 from m3leo_prep.sources.asf.gunw.variables import (
     DEFAULT,
     DISPLACEMENT,
@@ -20,12 +19,14 @@ from m3leo_prep.sources.asf.gunw.variables import (
     PHASE,
     described,
 )
+from m3leo_prep.sources.asf.orbits import TRACKS
 from m3leo_prep.sources.asf.source import Asf
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
     from shapely.geometry.base import BaseGeometry
 
+    from m3leo_prep.ports.cost import Cost
     from m3leo_prep.ports.heights import OnHeights
     from m3leo_prep.ports.source import Source
     from m3leo_prep.sources.asf.gunw.reading import Wanted
@@ -101,6 +102,7 @@ class Gunw(Asf):
             nothing=Reason.NOT_IN_DATASET,
             on_heights=tuple(variable.name for variable in variables if variable.name in needs_heights),
             concurrent_reads=CONCURRENT_READS,
+            fetches_once=True,
             licence="NASA Earth science data policy",
             citation=(
                 "ARIA Sentinel-1 Geocoded Unwrapped Interferograms (NASA JPL, ASF DAAC); Buzzanga et al. 2020, "
@@ -133,17 +135,17 @@ class Gunw(Asf):
 
         yield from read(self._wanted(), items, geobox, heights)
 
+    def estimate(self, windows: Sequence[GeoBox], slots: Sequence[Slot], items: Sequence[Item]) -> Cost:  # noqa: ARG002 - the port's
+        """Return requests and bytes of fetching all granules, each once and whole."""
+        from m3leo_prep.sources.asf.fetching import fetching
+
+        return fetching({str(item.properties["url"]): int(item.properties["size"]) for item in items})
+
     def advise(self, items: Sequence[Item], slots: Sequence[Slot]) -> Sequence[str]:  # noqa: ARG002 - the port's
         """Return what to know of the granules that were found."""
         from m3leo_prep.sources.asf.gunw.finding import advise
 
         return advise(items)
-
-    def probe(self) -> str:
-        """Return which login was found and that it is taken; one tiny request."""
-        from m3leo_prep.sources.asf.service.earthdata import probe
-
-        return probe()
 
     def _wanted(self) -> Wanted:
         from m3leo_prep.sources.asf.gunw.reading import Wanted

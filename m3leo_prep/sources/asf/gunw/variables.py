@@ -41,8 +41,8 @@ SIGN = "positive towards the sensor"
 (docs/guides/gunw_product_guide.md of ASFHyP3/hyp3-docs)."""
 MAX_COMPONENTS = 20
 """Of one granule: ``maxComponents`` in ``isceobj/TopsProc/runUnwrapSnaphu.py`` of isce-framework/isce2."""
-_FRAMES = 3
-"""Granules of one pair that may lie over a chip, each with numbers of its own where they could not be joined."""
+_NAMED = 3 * MAX_COMPONENTS
+"""Components in the legend, should a granule have been made with a larger limit."""
 
 
 def described(names: Sequence[str], *, displacement: bool, corrections: Collection[str]) -> tuple[Variable, ...]:
@@ -66,7 +66,7 @@ def _variable(name: str, corrections: Collection[str], *, displacement: bool) ->
                 return _one(DISPLACEMENT, Kind.UNWRAPPED_PHASE, "m", text, **about)
             return _one(PHASE, Kind.UNWRAPPED_PHASE, "rad", "Unwrapped phase, later minus earlier date", **about)
         case "components":
-            numbered = range(1, _FRAMES * MAX_COMPONENTS + 1)
+            numbered = range(1, _NAMED + 1)
             legend = (
                 LegendClass(0, "not reliably unwrapped", "#9e9e9e"),
                 *(LegendClass(n, f"component {n}") for n in numbered),
@@ -90,7 +90,11 @@ def _variable(name: str, corrections: Collection[str], *, displacement: bool) ->
                 ("east", "north", "up"),
                 "1",
                 "Unit vector from the ground to the satellite",
-                attributes={"direction": "ground to satellite"},
+                attributes={
+                    "direction": "vector",
+                    "points": "from the ground to the satellite",
+                    "axes": "of the UTM zone of the scene's centre, up to 4 degrees from true north at latitude 60",
+                },
             )
         case _:
             text = "Angle between the line of sight and the normal of the ellipsoid"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import zipfile
 import zlib
 from collections.abc import Collection
@@ -57,10 +58,12 @@ def _members(product: zipfile.ZipFile, where: str, suffixes: Collection[str]) ->
     found: dict[str, zipfile.ZipInfo] = {}
     for info in product.infolist():
         path = PurePosixPath(info.filename.replace("\\", "/"))
-        if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+        if path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1]):
             raise CorruptError(f"the archive holds a name that leads out of it: {info.filename!r}", where=where)
         name = _name(path, suffixes)
         if name and not info.is_dir():
+            if stat.S_ISLNK(info.external_attr >> 16):
+                raise CorruptError(f"the archive holds a link in place of a raster: {info.filename!r}", where=where)
             if name in found:
                 raise CorruptError(f"the archive holds two files {name}", where=where)
             found[name] = info

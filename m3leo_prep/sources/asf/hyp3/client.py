@@ -65,6 +65,11 @@ class Placed:
         """True once its product is gone."""
         return self.expires is not None and self.expires <= datetime.now(UTC)
 
+    @property
+    def is_lost(self) -> bool:
+        """True where no product will come of it any more."""
+        return self.state == "FAILED" or (self.state == "SUCCEEDED" and self.expired)
+
 
 class Client:
     """HyP3 under the user's login; not shared by threads."""
@@ -88,27 +93,51 @@ class Client:
                     found[one.name] = one
         return found
 
-    def look(self, job_id: str) -> Placed:
-        """Return how far a job is."""
-        with _told():
-            return _placed(self._hyp3.get_job_by_id(job_id))
+    def look(self, job_id: str) -> Placed | None:
+        """Return how far a job is, whoever ordered it; None if there is none of that number."""
+        try:
+            with _told():
+                return _placed(self._hyp3.get_job_by_id(job_id))
+        except Refusal:
+            return None
 
-    def submit(self, jobs: Sequence[Job]) -> None:
-        """Order some jobs, all or none of them.
+    def price(self, jobs: Sequence[Job]) -> float:
+        """Return the credits that HyP3 would ask for some jobs; nothing is ordered.
 
         Raises:
             QuotaReached: the credits do not last.
             Refusal: one of them cannot be processed.
-            InDoubt: no answer: they may have been ordered.
+        """
+        body = {"jobs": [job.prepared() for job in jobs], "validate_only": True}
+        with _told():
+            answer = self._hyp3.session.post(f"{self._hyp3.url}/jobs", json=body)
+            _raise_for_status(answer)
+            return sum(float(job["credit_cost"]) for job in answer.json()["jobs"])
+
+    def submit(self, jobs: Sequence[Job]) -> dict[str, str]:
+        """Order some jobs, all or none of them, and return their numbers by name.
+
+        Raises:
+            QuotaReached: the credits do not last.
+            Refusal: one of them cannot be processed.
+            InDoubt: no answer: they may have been ordered, or some of them.
         """
         with _told(doubt=True):
-            self._hyp3.submit_prepared_jobs([job.prepared() for job in jobs])
+            placed = self._hyp3.submit_prepared_jobs([job.prepared() for job in jobs])
+        return {str(job.name): str(job.job_id) for job in placed}
 
     def credits(self) -> float | None:
         """Return the credits that are left; None = without limit."""
         with _told():
             left = self._hyp3.check_credits()
         return None if left is None else float(left)
+
+
+def _raise_for_status(answer: Any) -> None:
+    """Raise what the client raises for such an answer."""
+    from hyp3_sdk.exceptions import _raise_for_hyp3_status
+
+    _raise_for_hyp3_status(answer)
 
 
 def _placed(job: Any) -> Placed:
@@ -196,7 +225,7 @@ def _told(*, doubt: bool = False) -> Iterator[None]:
         ) from error
     except exceptions.HyP3Error as error:
         raise _refused(str(error)) from error
-    except (*away, RequestException, KeyError, ValueError) as error:
+    except (*away, RequestException, KeyError, TypeError, ValueError) as error:
         kind = InDoubt if doubt else TriedOut
         said = str(error) if isinstance(error, away) and str(error) else type(error).__name__
         raise kind(f"no answer that can be used ({said})", where=WHERE, hint=_AGAIN) from error

@@ -12,7 +12,7 @@ from m3leo_prep.core.raster import Absent, Item, Kind, LegendClass, Raster, Slot
 from m3leo_prep.sources.asf.hyp3.jobs import BURST_CREDITS, Job
 from m3leo_prep.sources.asf.hyp3.options import one_of, several, switch
 from m3leo_prep.sources.asf.hyp3.phase import MAX_COMPONENTS, METRES_PER_RADIAN, WAVELENGTH_M, rasters
-from m3leo_prep.sources.asf.hyp3.source import LICENCE, Hyp3
+from m3leo_prep.sources.asf.hyp3.source import CITATION, LICENCE, Hyp3
 from m3leo_prep.sources.gee.options.radar import tracks
 
 if TYPE_CHECKING:
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
 VERSION = "1"
 """Bumped when the same pairs would give other pixels."""
 WHERE = "source 'asf', product 'hyp3-insar'"
-CITATION = (
-    "ASF DAAC, contains modified Copernicus Sentinel data, processed by ESA. HyP3: Hogenson et al. (2020), "
-    "doi:10.5281/zenodo.4646138; processed by hyp3-isce2"
-)
 PITCH: Mapping[str, float] = MappingProxyType({"20x4": 80.0, "10x2": 40.0, "5x1": 20.0})
 """Pixel spacing in metres by looks (docs/guides/burst_insar_product_guide.md of ASFHyP3/hyp3-docs@0d86d88)."""
 DEFAULT = ("unwrapped_phase", "components", "coherence_filtered")
@@ -53,7 +49,8 @@ class Hyp3Insar(Hyp3):
     relative_orbits: Any = "all"
     """Tracks whose bursts are paired: ``all``, or a list of numbers."""
     max_days: int = 60
-    """Pairs whose dates are further apart are not formed: at least the longest of the slots' windows."""
+    """Pairs whose dates are further apart are not formed: at least the longest of the slots' windows, or the plan
+    warns."""
     apply_water_mask: bool = False
     """Leave water out before unwrapping."""
     displacement: bool = False
@@ -83,8 +80,10 @@ class Hyp3Insar(Hyp3):
             version=VERSION,
             pitch=PITCH[self.looks],
             slot_kinds=("pair",),
+            pair_days=self.max_days,
+            fetches_once=True,
             licence=LICENCE,
-            citation=CITATION,
+            citation=CITATION.format("hyp3_isce2"),
             attributes={"asf": "HyP3 INSAR_ISCE_BURST", "looks": self.looks, "water_mask": self.apply_water_mask},
         )
 
@@ -117,7 +116,8 @@ class Hyp3Insar(Hyp3):
             case "wrapped_phase":
                 return Variable(name, Kind.WRAPPED_PHASE, (name,), "rad", "Wrapped phase, filtered", (), {"sign": AWAY})
             case "los":
-                text, about = "Unit vector from the ground to the satellite", {"direction": "ground to satellite"}
+                text = "Unit vector from the ground to the satellite"
+                about = {"direction": "vector", "points": "from the ground to the satellite"}
                 return Variable(name, Kind.CONTINUOUS, ("east", "north", "up"), "1", text, (), about)
             case _:
                 text = "Angle between the line of sight and the vertical"
@@ -145,10 +145,10 @@ class Hyp3Insar(Hyp3):
             CorruptError: HyP3 could not make it, or what it made is damaged.
             TriedOut: it is not here yet.
         """
-        from m3leo_prep.sources.asf.hyp3 import desk
+        from m3leo_prep.sources.asf.hyp3 import shelf
 
         for item in items:
-            made = desk.product(self.job(item))
+            made = shelf.product(self.job(item))
             yield from rasters(item, made, self._names, geobox, displacement=self.displacement)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from datetime import date
 from typing import TYPE_CHECKING
 
 from m3leo_prep.core.errors import SourceError
 from m3leo_prep.core.raster import Item, Slot
-from m3leo_prep.sources.asf.hyp3.scenes import direction, said, searched
+from m3leo_prep.sources.asf.hyp3.scenes import direction, searched
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
@@ -31,19 +32,20 @@ def find_pairs(
         ConfigError: a slot without times.
         TransientError, SourceError: from the catalogue.
     """
-    stacks: dict[tuple[int, str, str], list[Found]] = {}
+    stacks: dict[tuple[int, str, str], dict[date, Found]] = {}
     for found in searched("burst", area, slots, "hyp3-insar", polarization=[polarisation]):
         parts = _BURST.fullmatch(found.name)
         if parts is None or parts[4] != polarisation:
             continue
-        track = int(said(found, "pathNumber"))
+        track = int(found.said("pathNumber"))
         if not tracks or track in tracks:
-            stacks.setdefault((track, parts[1], parts[2]), []).append(found)
+            # A burst that ESA made again comes later in order of name: one of both is paid for.
+            stacks.setdefault((track, parts[1], parts[2]), {})[found.start.date()] = found
     made = [
         _pair(earlier, later, key)
         for key, stack in stacks.items()
-        for n, later in enumerate(stack)
-        for earlier in stack[:n]
+        for later in stack.values()
+        for earlier in stack.values()
         if 0 < (later.start.date() - earlier.start.date()).days <= max_days and _together(earlier, later, slots)
     ]
     yield from sorted(made, key=lambda item: (item.datetime, str(item.properties["secondary_time"]), item.id))

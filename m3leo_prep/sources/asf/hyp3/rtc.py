@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from m3leo_prep.core.raster import Absent, Item, Kind, Raster, Slot, SourceInfo, Variable
 from m3leo_prep.core.reasons import Reason
+from m3leo_prep.sources.asf.bands import BOTH, Band, choose_bands
 from m3leo_prep.sources.asf.hyp3.jobs import RTC_CREDITS, Job
-from m3leo_prep.sources.asf.hyp3.options import BOTH, Band, choose_bands, one_of, several, switch
-from m3leo_prep.sources.asf.hyp3.source import LICENCE, Hyp3
+from m3leo_prep.sources.asf.hyp3.options import one_of, several, switch
+from m3leo_prep.sources.asf.hyp3.source import CITATION, LICENCE, Hyp3
 from m3leo_prep.sources.gee.options.radar import tracks
 
 if TYPE_CHECKING:
@@ -28,10 +29,6 @@ if TYPE_CHECKING:
 VERSION = "1"
 """Bumped when the same scenes would give other pixels."""
 WHERE = "source 'asf', product 'hyp3-rtc'"
-CITATION = (
-    "ASF DAAC, contains modified Copernicus Sentinel data, processed by ESA. HyP3: Hogenson et al. (2020), "
-    "Hybrid Pluggable Processing Pipeline (HyP3), doi:10.5281/zenodo.4646138"
-)
 BACKSCATTER, INCIDENCE = "backscatter", "local_incidence"
 LAYOVER, SHADOW = 4, 16
 """Bits of ``_ls_map.tif`` (ASFHyP3/hyp3-gamma@44742a4, ``metadata/templates/rtc/readme.md.txt.j2``)."""
@@ -72,7 +69,7 @@ class Hyp3Rtc(Hyp3):
     _bits: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_bands", choose_bands(self.bands, self.orbits, WHERE))
+        object.__setattr__(self, "_bands", choose_bands(self.bands, self.orbits))
         chosen = tracks(self.relative_orbits)
         one_of("relative_orbits", "all" if isinstance(chosen, tuple) else chosen, ("all",), WHERE)
         object.__setattr__(self, "_tracks", chosen if isinstance(chosen, tuple) else ())
@@ -117,8 +114,9 @@ class Hyp3Rtc(Hyp3):
             tuple(variables),
             version=VERSION,
             pitch=float(self.resolution),
+            fetches_once=True,
             licence=LICENCE,
-            citation=CITATION,
+            citation=CITATION.format("hyp3_gamma"),
             attributes={"asf": "HyP3 RTC_GAMMA"},
         )
 
@@ -153,10 +151,10 @@ class Hyp3Rtc(Hyp3):
             CorruptError: HyP3 could not make it, or what it made is damaged.
             TriedOut: it is not here yet.
         """
-        from m3leo_prep.sources.asf.hyp3 import desk
+        from m3leo_prep.sources.asf.hyp3 import shelf
 
         for item in items:
-            yield from self._rasters(item, desk.product(self.job(item)), geobox)
+            yield from self._rasters(item, shelf.product(self.job(item)), geobox)
 
     def _rasters(self, item: Item, product: Path, geobox: GeoBox) -> Iterator[Raster | Absent]:
         """Yield what one product holds; the bands of the other direction are there, and observed nowhere."""
@@ -164,12 +162,12 @@ class Hyp3Rtc(Hyp3):
 
         way = item.properties["orbit_direction"]
         own = [band for band in self._bands if band.direction == way]
-        missing = tuple(band.name for band in own if not there(product, band.file))
+        missing = tuple(band.name for band in own if not there(product, band.polarisation))
         if missing:
             yield Absent(item, BACKSCATTER, missing, Reason.BAND_NOT_IN_PRODUCT)
-        has = [band for band in own if there(product, band.file)]
+        has = [band for band in own if there(product, band.polarisation)]
         if has:
-            found = cut(product, [*(band.file for band in has), "ls_map"], geobox)
+            found = cut(product, [*(band.polarisation for band in has), "ls_map"], geobox)
             if found is None:
                 return
             shape = (len(self._bands), *found.data.shape[1:])

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from m3leo_prep.core.errors import ConfigError, SourceError
+from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.raster import Item, Slot
-from m3leo_prep.sources.asf.hyp3.options import Band
+from m3leo_prep.sources.asf.bands import Band
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
@@ -38,8 +38,8 @@ def find_scenes(
         parts = _SCENE.fullmatch(found.name)
         if parts is None or not any(slot.contains(found.start) for slot in slots):
             continue
-        held, way, track = _HELD[parts[2] + parts[3]], direction(found), int(said(found, "pathNumber"))
-        wanted = any(band.direction == way and band.file in held for band in bands)
+        held, way, track = _HELD[parts[2] + parts[3]], direction(found), int(found.said("pathNumber"))
+        wanted = any(band.direction == way and band.polarisation in held for band in bands)
         if wanted and (not tracks or track in tracks):
             # A scene that ESA made again comes second in order of name: one of both is paid for.
             items[(parts[1], parts[4])] = Item(
@@ -93,16 +93,4 @@ def spans(slots: Iterable[Slot], product: str) -> list[tuple[datetime, datetime]
 
 def direction(found: Found) -> str:
     """Return ``ascending`` or ``descending``."""
-    return str(said(found, "flightDirection")).lower()
-
-
-def said(found: Found, key: str) -> Any:
-    """Return what the catalogue says of a scene, which it must.
-
-    Raises:
-        SourceError: it does not.
-    """
-    value = found.properties.get(key)
-    if value is None:
-        raise SourceError(f"the catalogue does not say its {key}", where=found.name, hint="report it to ASF")
-    return value
+    return str(found.said("flightDirection")).lower()

@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 POLL_SECONDS = 60.0
 """Between two looks: what the real client waits (hyp3_sdk 7.7, ``HyP3.watch``)."""
 NOTE = "ordered products take minutes to hours, which HyP3 does not tell beforehand, nor their sizes"
-LICENCE = "CC-BY-4.0, contains modified Copernicus Sentinel data"
+LICENCE = "Copernicus Sentinel data terms (free, full and open)"
+"""Of what the products are made; HyP3's documentation names no licence of its own (ASFHyP3/hyp3-docs@0d86d88)."""
+CITATION = (
+    "ASF DAAC HyP3, using the {} plugin. Hogenson, K., et al. (2020). Hybrid Pluggable Processing Pipeline (HyP3): "
+    "A cloud-native infrastructure for generic processing of SAR data. https://doi.org/10.5281/zenodo.4646138"
+)
+"""``docs/citing-snippet.md`` of ASFHyP3/hyp3-docs@0d86d88, and the credit of the products' README files."""
 
 
 class Hyp3(Asf):
@@ -40,9 +46,9 @@ class Hyp3(Asf):
 
     def watch(self, items: Sequence[Item]) -> Orders:
         """Ask once how far the jobs are, and fetch what is made; see ``Ordering``."""
-        from m3leo_prep.sources.asf.hyp3 import desk
+        from m3leo_prep.sources.asf.hyp3 import fetching
 
-        return desk.watch({item.id: self.job(item) for item in items})
+        return fetching.watch({item.id: self.job(item) for item in items})
 
     @property
     def poll_seconds(self) -> float:
@@ -50,14 +56,13 @@ class Hyp3(Asf):
         return POLL_SECONDS
 
     def estimate(self, windows: Sequence[GeoBox], slots: Sequence[Slot], items: Sequence[Item]) -> Cost:
-        """Return the credits of the items that are not ordered yet.
+        """Return the credits of the items that are not ordered yet; reading costs nothing once they are here.
 
-        Reading costs nothing once they are here: with windows nothing is added. One look at the list of one's jobs,
-        where a login is there; without, all are counted.
+        One look at the list of one's jobs, where a login is there; without, all are counted.
         """
-        del slots
+        del windows, slots
         allowances = {"credits": {TIER: FREE_CREDITS}}
-        if windows or not items:
+        if not items:
             return Cost(units={"credits": 0.0}, allowances=allowances)
         from m3leo_prep.sources.asf.hyp3 import desk
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from m3leo_prep.core.errors import CorruptError
 from m3leo_prep.core.raster import Absent, Item, Raster
 from m3leo_prep.core.reasons import Reason
+from m3leo_prep.sources.asf.bands import Band
 from m3leo_prep.sources.asf.opera.files import has, open_layers
 from m3leo_prep.sources.asf.opera.finding import MASK
-from m3leo_prep.sources.asf.opera.options import Band
 from m3leo_prep.sources.local.outline import windows
 
 if TYPE_CHECKING:
@@ -39,10 +39,10 @@ def read_burst(
         geobox: the target.
     """
     own = [band for band in bands if band.direction == item.properties["orbit_direction"]]
-    missing = tuple(band.name for band in own if not has(item, band.layer))
+    missing = tuple(band.name for band in own if not has(item, band.polarisation))
     if missing:
         yield Absent(item, VARIABLE, missing, Reason.BAND_NOT_IN_PRODUCT)
-    there = [band.layer for band in own if has(item, band.layer)]
+    there = [band.polarisation for band in own if has(item, band.polarisation)]
     if not there:
         return
     layers = open_layers(item, [*there, MASK])
@@ -52,8 +52,8 @@ def read_burst(
         shape = (len(bands), *codes.shape)
         data, valid, masked = np.zeros(shape, np.float32), np.zeros(shape, bool), np.zeros(shape, bool)
         for k, band in enumerate(bands):
-            if band in own and band.layer in layers:
-                data[k] = layers[band.layer].read(window)
+            if band in own and band.polarisation in layers:
+                data[k] = layers[band.polarisation].read(window)
                 valid[k], masked[k] = sorted_out(data[k], codes, discarded)
         yield Raster(data, valid, place, item, VARIABLE, masked)
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from m3leo_prep.core.errors import ConfigError, SourceError
 from m3leo_prep.core.raster import Item, Slot
+from m3leo_prep.sources.asf.bands import POLARISATIONS, Band
 from m3leo_prep.sources.asf.opera.names import Name, layer_of, parse
-from m3leo_prep.sources.asf.opera.options import POLARISATIONS, Band
+from m3leo_prep.sources.asf.orbits import orbit_day
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
@@ -105,10 +106,10 @@ def _place(_found: Found, name: Name) -> Hashable:
 
 def _burst(found: Found, older: int, bands: Sequence[Band]) -> Item:
     name, way = parse(found.name), _direction(found)
-    wanted = dict.fromkeys(band.layer for band in bands if band.direction == way)
+    wanted = dict.fromkeys(band.polarisation for band in bands if band.direction == way)
     files = _files(found)
     has = [layer for layer in files if layer.lower() in POLARISATIONS]
-    noisy = {"noise_removed": "no"} if str(_said(found, "noiseCorrection")).upper() == "FALSE" else {}
+    noisy = {"noise_removed": "no"} if str(found.properties.get("noiseCorrection", "")).upper() == "FALSE" else {}
     return Item(
         id=found.name,
         footprint=found.footprint,
@@ -147,12 +148,16 @@ def _static(found: Found, older: int, layers: Sequence[str]) -> Item:
 
 
 def _pass(found: Found, name: Name) -> str:
-    """Return what the bursts of one pass of the satellite share: platform and absolute orbit."""
-    return f"{name.platform}-{int(_told(found, 'orbit')):06}"
+    """Return what the bursts of one pass of the satellite share: platform, track, and the day on which it began.
+
+    Not the absolute orbit: the catalogue tells that of the scene which a burst was cut from, and it changes at the
+    equator, in the middle of a pass.
+    """
+    return f"{name.platform}-T{name.crossing:03}-{orbit_day(name.crossing, found.start):%Y%m%d}"
 
 
 def _direction(found: Found) -> str:
-    return str(_told(found, "flightDirection")).lower()
+    return str(found.said("flightDirection")).lower()
 
 
 def _files(found: Found) -> dict[str, str]:
@@ -182,19 +187,3 @@ def _version(found: Found) -> str:
     """Return what changes when a raster of the granule does, and not when it moves to another host."""
     stamps = [(layer, found.size.get(url), found.checksum.get(url)) for layer, url in _files(found).items()]
     return hashlib.sha256(repr(stamps).encode()).hexdigest()[:16]
-
-
-def _said(found: Found, key: str) -> Any:
-    return found.properties.get(key, "")
-
-
-def _told(found: Found, key: str) -> Any:
-    """Return what the catalogue says of a granule, which it must.
-
-    Raises:
-        SourceError: it does not.
-    """
-    value = found.properties.get(key)
-    if value is None:
-        raise SourceError(f"the catalogue does not say its {key}", where=found.name, hint="report it to ASF")
-    return value

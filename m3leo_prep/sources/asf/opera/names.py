@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from m3leo_prep.core.errors import SourceError
+from m3leo_prep.sources.asf.orbits import TRACKS
 
 _NAME = re.compile(
     r"OPERA_L2_RTC-S1(?P<static>-STATIC)?"
@@ -19,6 +20,10 @@ _NAME = re.compile(
 """``OPERA_L2_RTC-S1_T131-279916-IW1_20231202T162856Z_20231202T232622Z_S1A_30_v1.0`` and
 ``OPERA_L2_RTC-S1-STATIC_T161-344054-IW2_20140403_S1B_30_v1.0``, as in ASF's catalogue; the producer's code puts the
 time of processing into names of static layers, too (opera-adt/RTC, ``populate_product_id``)."""
+
+_BURST_SECONDS, _FIRST_SECONDS, _ORBIT_SECONDS = 2.758273, 2.299849, 12 * 86400 / TRACKS
+"""From one burst to the next, from the equator to the first of orbit 1, and of an orbit (ESA's burst map, as
+opera-adt/s1-reader numbers bursts)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,17 @@ class Name:
     """Empty where the name does not say it."""
     platform: str
     version: tuple[int, ...]
+
+    @property
+    def crossing(self) -> int:
+        """Relative orbit that begins, at the equator, in the pass that the burst belongs to.
+
+        Relative and absolute orbits count up where a pass crosses the equator northward: before it, a burst still has
+        the orbit that ends. Where in its orbit a burst is, its number says.
+        """
+        number = int(self.burst.split("-")[1])
+        seconds = number * _BURST_SECONDS + _FIRST_SECONDS - (self.track - 1) * _ORBIT_SECONDS
+        return self.track % TRACKS + 1 if seconds > 3 / 4 * _ORBIT_SECONDS else self.track
 
 
 def parse(name: str) -> Name:

@@ -7,8 +7,9 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING
 
 from m3leo_prep.core.raster import Absent, Item, Kind, Raster, Slot, SourceInfo, Variable
+from m3leo_prep.sources.asf.bands import BOTH, Band, choose_bands
 from m3leo_prep.sources.asf.opera.bursts import VARIABLE, read_burst
-from m3leo_prep.sources.asf.opera.options import BOTH, DISCARDED, Band, choose_bands, choose_discarded
+from m3leo_prep.sources.asf.opera.options import DISCARDED, choose_discarded
 from m3leo_prep.sources.asf.source import Asf
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class OperaRtc(Asf):
             version=VERSION,
             pitch=PITCH,
             concurrent_reads=CONCURRENT_READS,
+            fetches_once=True,
             licence=LICENCE,
             citation=CITATION.format("Radiometric Terrain Corrected SAR Backscatter (RTC-S1)"),
             attributes={"asf": "OPERA_L2_RTC-S1_V1"},
@@ -90,10 +92,11 @@ class OperaRtc(Asf):
             yield from read_burst(item, self._bands, self._discarded, geobox)
 
     def estimate(self, windows: Sequence[GeoBox], slots: Sequence[Slot], items: Sequence[Item]) -> Cost:  # noqa: ARG002
-        """Return requests and bytes of fetching the files of all items in the slots, each file once."""
-        from m3leo_prep.sources.asf.opera.telling import fetching
+        """Return requests and bytes of fetching the files of all items, each file once."""
+        from m3leo_prep.sources.asf.fetching import fetching
+        from m3leo_prep.sources.asf.opera.telling import files_of
 
-        return fetching([item for item in items if any(slot.contains(item.datetime) for slot in slots)])
+        return fetching(files_of(items))
 
     def advise(self, items: Sequence[Item], slots: Sequence[Slot]) -> Sequence[str]:
         """Return what to know of the bursts that were found."""

@@ -11,10 +11,12 @@ import numpy as np
 
 from m3leo_prep.core.raster import Absent, Item, Kind, LegendClass, Raster, Slot, SourceInfo, Variable
 from m3leo_prep.core.reasons import Reason
+from m3leo_prep.sources.asf.bands import BOTH
 from m3leo_prep.sources.asf.opera.bursts import FILL
-from m3leo_prep.sources.asf.opera.options import BOTH, choose_directions, choose_variables
+from m3leo_prep.sources.asf.opera.options import choose_variables
 from m3leo_prep.sources.asf.opera.source import CITATION, CONCURRENT_READS, LICENCE, PITCH, VERSION
 from m3leo_prep.sources.asf.source import Asf
+from m3leo_prep.sources.gee.options.radar import directions
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -111,7 +113,7 @@ class OperaRtcStatic(Asf):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_names", choose_variables(self.variables, list(LAYERS), ("local_incidence",)))
-        object.__setattr__(self, "_ways", choose_directions(self.orbits))
+        object.__setattr__(self, "_ways", directions(self.orbits))
 
     def describe(self) -> SourceInfo:
         """Return the variables; items fill slots of orbits only."""
@@ -121,6 +123,7 @@ class OperaRtcStatic(Asf):
             pitch=PITCH,
             slot_kinds=("orbit",),
             concurrent_reads=CONCURRENT_READS,
+            fetches_once=True,
             licence=LICENCE,
             citation=CITATION.format("Radiometric Terrain Corrected SAR Backscatter Static Layers (RTC-S1-STATIC)"),
             attributes={"asf": "OPERA_L2_RTC-S1-STATIC_V1"},
@@ -144,9 +147,10 @@ class OperaRtcStatic(Asf):
 
     def estimate(self, windows: Sequence[GeoBox], slots: Sequence[Slot], items: Sequence[Item]) -> Cost:  # noqa: ARG002
         """Return requests and bytes of fetching the files of all items, each file once."""
-        from m3leo_prep.sources.asf.opera.telling import fetching
+        from m3leo_prep.sources.asf.fetching import fetching
+        from m3leo_prep.sources.asf.opera.telling import files_of
 
-        return fetching(items)
+        return fetching(files_of(items))
 
 
 def _read_static(item: Item, names: Sequence[str], geobox: GeoBox) -> Iterator[Raster | Absent]:

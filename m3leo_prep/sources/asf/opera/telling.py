@@ -1,27 +1,24 @@
-"""What a person should know of the granules that were found: what they cost to fetch, and what they lack."""
+"""What a person should know of the granules that were found: which files they have, and what they lack."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from m3leo_prep.core.raster import Item, Slot
-from m3leo_prep.ports.cost import Cost
-from m3leo_prep.sources.asf.opera.options import Band
+from m3leo_prep.sources.asf.bands import Band
 
-NOTE = "each file is fetched once and kept in the folder of downloads; less is fetched of those that are there"
 _NAMED = 6
 """Slots that are named one by one."""
 
 
-def fetching(items: Sequence[Item]) -> Cost:
-    """Return requests and bytes of the files of some items, by the sizes that the catalogue says; no time is known."""
-    files = {
+def files_of(items: Sequence[Item]) -> dict[str, int]:
+    """Return address -> bytes of the files of some items, 0 = the catalogue does not say."""
+    return {
         str(value): int(item.properties[f"size_{key.removeprefix('url_')}"])
         for item in items
         for key, value in item.properties.items()
         if key.startswith("url_")
     }
-    return Cost(len(files), sum(files.values()), notes=(NOTE,))
 
 
 def advise(bands: Sequence[Band], items: Sequence[Item], slots: Sequence[Slot]) -> list[str]:
@@ -37,7 +34,7 @@ def advise(bands: Sequence[Band], items: Sequence[Item], slots: Sequence[Slot]) 
             warnings.append(f"no {way} burst at all: `orbits: [{other}]` drops its bands")
         elif empty:
             warnings.append(f"no {way} burst in {_names(empty)}")
-        for layer in dict.fromkeys(band.layer for band in bands if band.direction == way):
+        for layer in dict.fromkeys(band.polarisation for band in bands if band.direction == way):
             without = [item for item in own if layer not in str(item.properties["polarisations"]).split()]
             if without:
                 have = sorted({str(item.properties["polarisations"]) for item in without})

@@ -19,8 +19,8 @@ SMALL_DEG = 1.0
 """Smaller boxes are not cut: each is a question, and granules are larger than what it would leave out."""
 CUTS = 4
 """One after another at most: 16 boxes."""
-MARGIN_DEG = 0.001
-"""Around each box: more than what rounding takes away."""
+MARGIN_DEG = 0.1
+"""Around each box: by so much a granule's edge may be another one to the catalogue than to us, see ``outlines``."""
 
 Box = tuple[float, float, float, float]
 

@@ -102,6 +102,7 @@ def _probe_token(auth: Token) -> str:
     from m3leo_prep.blobs.http import answer
     from m3leo_prep.sources.http.hops import refuse
     from m3leo_prep.sources.http.patience import Tries
+    from urllib3.exceptions import HTTPError  # isort: skip  (the first import explains its absence)
 
     machine = hosts().urs
     address = f"https://{machine}/oauth/tokens/user?client_id={CLIENT}"
@@ -114,7 +115,7 @@ def _probe_token(auth: Token) -> str:
             raise SourceError(f"the login host answers {response.status}", where=machine)
         try:
             user = json.loads(response.read())["uid"]
-        except (ValueError, KeyError, TypeError):
+        except (HTTPError, ValueError, KeyError, TypeError):
             raise SourceError("the login host's answer cannot be read", where=machine) from None
     return f"Earthdata, user {user}, by ${TOKEN_VARIABLE}"
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from m3leo_prep.core.errors import SourceError
+from m3leo_prep.sources.asf.service.outlines import both_readings
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
@@ -28,7 +29,7 @@ class Found:
     urls: tuple[str, ...]
     """Of its files, by https."""
     footprint: BaseGeometry
-    """Valid lon/lat polygons, inside -180...180."""
+    """Valid lon/lat polygons, inside -180...180: all that is inside by either reading of edges, see ``outlines``."""
     start: datetime
     """UTC."""
     stop: datetime
@@ -40,6 +41,17 @@ class Found:
     """As ``asf_search`` names them, such as ``pathNumber``; and the record's additional attributes by their own names,
     such as ``TEMPORAL_BASELINE_DAYS``, several values as a list."""
 
+    def said(self, key: str) -> Any:
+        """Return one of its properties, which the catalogue must tell.
+
+        Raises:
+            SourceError: it does not.
+        """
+        value = self.properties.get(key)
+        if value is None:
+            raise SourceError(f"the catalogue does not say its {key}", where=self.name, hint="report it to ASF")
+        return value
+
 
 def told(umm: Mapping[str, Any], properties: Mapping[str, Any]) -> Found:
     """Return a granule from its record.
@@ -49,9 +61,17 @@ def told(umm: Mapping[str, Any], properties: Mapping[str, Any]) -> Found:
         properties: what ``asf_search`` made of it.
 
     Raises:
-        SourceError: the record does not say where or when.
+        SourceError: the record does not say where or when, or not so that it can be read.
     """
     name = str(properties.get("sceneName") or umm.get("GranuleUR") or "a granule without a name")
+    try:
+        return _told(name, umm, properties)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        text = f"the catalogue's record cannot be read: {type(error).__name__}: {error}"
+        raise SourceError(text, where=name, hint="report it to ASF") from error
+
+
+def _told(name: str, umm: Mapping[str, Any], properties: Mapping[str, Any]) -> Found:
     start, stop = _times(umm, name)
     attributes = {one["Name"]: one.get("Values", []) for one in umm.get("AdditionalAttributes", ())}
     given = {key: values[0] if len(values) == 1 else values for key, values in attributes.items()}
@@ -106,18 +126,27 @@ def _footprint(umm: Mapping[str, Any], name: str) -> BaseGeometry:
 
     shape = umm.get("SpatialExtent", {}).get("HorizontalSpatialDomain", {}).get("Geometry", {})
     parts = list(_polygons(shape))
-    if not parts:
+    boxes = list(_boxes(shape))
+    if not parts + boxes:
         raise SourceError("the catalogue does not say where it lies", where=name, hint="report it to ASF")
     jumps = any(part.bounds[2] - part.bounds[0] > _HALF_TURN for part in parts)
-    whole = shapely.union_all(parts) if not jumps and all(part.is_valid for part in parts) else None
-    return whole if whole is not None else clean(shapely.MultiPolygon(parts), where=name)[0]
+    if jumps or not all(part.is_valid for part in parts):
+        whole = clean(shapely.MultiPolygon(parts), where=name)[0]
+        parts = list(getattr(whole, "geoms", [whole]))
+    return shapely.union_all([*map(both_readings, parts), *boxes])
 
 
 def _polygons(shape: Mapping[str, Any]) -> Iterator[Any]:
-    from shapely import Polygon, box
+    from shapely import Polygon
 
     for one in shape.get("GPolygons", ()):
         yield Polygon([(point["Longitude"], point["Latitude"]) for point in one["Boundary"]["Points"]])
+
+
+def _boxes(shape: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield what is said as rectangles, whose edges follow the parallels."""
+    from shapely import box
+
     for one in shape.get("BoundingRectangles", ()):
         sides = (one[f"{side}BoundingCoordinate"] for side in ("West", "South", "East", "North"))
         west, south, east, north = sides

@@ -38,8 +38,8 @@ def search(
 ) -> list[Found]:
     """Return the granules whose footprint meets ``area`` and whose acquisition meets [start, end), by start and name.
 
-    Each name once. The question is wider than the area, see ``boxes``; what is returned is tested exactly, by straight
-    lines between the vertices in lon/lat.
+    Each name once. The question is wider than the area, see ``boxes``; what is returned is tested exactly against the
+    footprint, of which neither reading of its edges loses anything, see ``outlines``.
 
     Args:
         dataset: what is looked for.
@@ -92,21 +92,19 @@ def _complete(asked: Mapping[str, Any], box: Box) -> dict[_Record, Found]:
     Raises:
         TriedOut: each time some were missing, or told of twice, which is the same.
     """
-    counts = ""
     for _ in range(ATTEMPTS):
-        found, missing = _pages(asked, box)
-        if not missing:
+        found, wrong = _pages(asked, box)
+        if not wrong:
             return found
-        counts = f"{len(found)} granules where there are said to be {len(found) + missing}"
     raise TriedOut(
-        f"the catalogue's pages do not fit together: {counts}",
+        f"the catalogue's pages do not fit together: {len(found)} granules came, {wrong} more or fewer than it counts",
         where="ASF's catalogue",
         hint="run the same command again; nothing is built from half an answer",
     )
 
 
 def _pages(asked: Mapping[str, Any], box: Box) -> tuple[dict[_Record, Found], int]:
-    """Return the granules of a box, each once, and how many are missing of those that there are."""
+    """Return the granules of a box, each once, and by how many that differs from what the catalogue counts."""
     try:
         import asf_search
 
@@ -119,20 +117,20 @@ def _pages(asked: Mapping[str, Any], box: Box) -> tuple[dict[_Record, Found], in
     options = asf_search.ASFSearchOptions(host=hosts().cmr, session=session, bbox=list(box), **asked)
     found: dict[_Record, Found] = {}
     part: dict[_Record, Found] = {}  # of one question: the client asks several where an option has several values
-    missing = 0
+    wrong = 0
     with session:
         for page in _readable(asf_search.search_generator(opts=options)):
             part |= {_record(product): told(product.umm, product.properties) for product in page}
             if page.searchComplete or not page:  # the client would turn empty pages for ever
-                missing += session.hits - len(part)
+                wrong += abs(session.hits - len(part))
                 found |= part
                 part = {}
                 if not page.searchComplete:
                     break
     if part:  # the pages ended before all was told
         found |= part
-        missing += session.hits - len(part)
-    return found, missing
+        wrong += abs(session.hits - len(part))
+    return found, wrong
 
 
 def _readable(pages: Iterator[Any]) -> Iterator[Any]:

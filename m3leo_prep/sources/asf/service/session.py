@@ -12,7 +12,7 @@ from asf_search import ASFSession
 from urllib3 import Retry
 from urllib3.exceptions import InvalidHeader
 
-from m3leo_prep.blobs.http import TRANSIENT, status_text
+from m3leo_prep.blobs.http import TRANSIENT, is_certificate, status_text
 from m3leo_prep.core.errors import SourceError
 from m3leo_prep.sources.asf.hosts import hosts
 from m3leo_prep.sources.http.patience import Tries
@@ -55,7 +55,7 @@ class Session(ASFSession):  # type: ignore[misc]  # the client has no types
             except requests.RequestException:
                 fault = sys.exception()
             if response is None:
-                if isinstance(fault, requests.exceptions.SSLError):
+                if isinstance(fault, requests.exceptions.SSLError) and is_certificate(fault.args[0]):
                     tries.distrust()
                 slow = isinstance(fault, requests.Timeout)
                 tries.failed("the server is silent" if slow else "the connection was cut or refused")

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import socket
-import struct
 import threading
 import time
 import traceback
 from collections.abc import Sequence
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -21,6 +17,7 @@ from m3leo_prep.testing.earth_engine.serving.answers import PUBLIC, Answer, Serv
 from m3leo_prep.testing.earth_engine.serving.faults import Fault, Faults
 from m3leo_prep.testing.earth_engine.serving.limits import Gate, Limits, Refused
 from m3leo_prep.testing.earth_engine.serving.record import Expression, Request
+from m3leo_prep.testing.serving import Handler, Server
 
 _ROUTES = (  # path below /v1/ -> route; of an asset: its id
     (r"projects/(?P<project>[^/]+)/algorithms", "algorithms"),
@@ -35,8 +32,6 @@ _ROUTES = (  # path below /v1/ -> route; of an asset: its id
     (r"(?P<asset>projects/[^/]+/assets/.+):listImages", "listAssets"),
     (r"(?P<asset>projects/[^/]+/assets/.+)", "asset"),
 )
-_RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER by which closing a socket resets the connection."""
 
 
 class StandIn:
@@ -69,9 +64,8 @@ class StandIn:
         self._service = Service(archive, self._defaults[0], eecu_rate)
         self._gate = Gate(self._defaults[0])
         self._lock = threading.Lock()
-        self._server = _Server(("127.0.0.1", port), _Handler)
+        self._server = _Server(port, _Handler)
         self._server.stand_in = self
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
     @property
     def url(self) -> str:
@@ -107,15 +101,13 @@ class StandIn:
         self._service.eecu_rate = rate
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._server.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._server.stop()
 
     def reset(self) -> None:
         """Forget requests, faults and tokens; limits, latency, archive and costs are those it began with."""
@@ -162,42 +154,14 @@ class StandIn:
         return self._service.answer(request)
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 256
+class _Server(Server):
     stand_in: StandIn
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing where the client went away; anything else is an error of ours."""
-        import sys
 
-        if not isinstance(sys.exception(), (ConnectionError, TimeoutError)):
-            super().handle_error(request, client_address)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = -1
+class _Handler(Handler):
     server: _Server
 
-    def do_GET(self) -> None:
-        self._handle()
-
-    def do_POST(self) -> None:
-        self._handle()
-
-    def finish(self) -> None:
-        """Close both ways, also where the client went away with something unsent."""
-        with suppress(OSError):
-            super().finish()
-        self.rfile.close()
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 the base class's name
-        """Say nothing: requests are recorded."""
-
-    def _handle(self) -> None:
+    def respond(self) -> None:
         headers = {key.lower(): value for key, value in self.headers.items()}
         body = self.rfile.read(int(headers.get("content-length", 0)))
         stand_in = self.server.stand_in
@@ -239,8 +203,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _fail(self, request: Request, fault: Fault) -> None:
         request.status, request.message = fault.status, fault.text
         if fault.kind == "reset":
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            self._hang_up()
+            self.reset()
             return
         if fault.kind == "html":
             answer = Answer(fault.text.encode(), "text/html; charset=UTF-8", dict(fault.headers))
@@ -270,12 +233,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(rest)
         self.wfile.flush()
         if fault is not None and fault.kind == "cut":
-            self._hang_up()
-
-    def _hang_up(self) -> None:
-        self.close_connection = True
-        # The base class's own way to close would first flush and shut down in good order.
-        self.connection.close()
+            self.hang_up()
 
 
 def _routed(path: str) -> tuple[str, str, str]:

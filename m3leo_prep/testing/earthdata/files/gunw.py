@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil, floor
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -47,15 +48,16 @@ def plain_incidence(heights: Floats, lats: Floats, lons: Floats) -> Floats:
     return made
 
 
-def _plain() -> dict[str, Field]:
-    """Return the geometry of a right-looking, ascending pass."""
-    return {
+PLAIN: Mapping[str, Field] = MappingProxyType(
+    {
         "incidenceAngle": plain_incidence,
         "lookAngle": lambda h, lat, lon: 0.88 * plain_incidence(h, lat, lon),
         "azimuthAngle": lambda h, lat, lon: -168.0 + 0.01 * lat + 0.0 * (h + lon),
         "perpendicularBaseline": lambda h, lat, lon: 80.0 + 1e-3 * h + 0.0 * (lat + lon),
         "parallelBaseline": lambda h, lat, lon: -40.0 + 0.0 * (h + lat + lon),
     }
+)
+"""Geometry of a right-looking, ascending pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ class Layers:
     amplitude: NDArray[Any]
     unfiltered: NDArray[Any] | None = None
     """Coherence of the unfiltered interferogram: version 3."""
-    geometry: Mapping[str, Field] = field(default_factory=_plain)
+    geometry: Mapping[str, Field] = field(default_factory=lambda: PLAIN)
     """By name in ``imagingGeometry``."""
     corrections: Mapping[str, Field] = field(default_factory=dict)
     """By path below ``corrections``; the ionosphere has no height (it is given 0)."""

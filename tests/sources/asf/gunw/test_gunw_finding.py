@@ -12,8 +12,9 @@ from m3leo_prep.core.errors import SourceError
 from m3leo_prep.core.raster import Item
 from m3leo_prep.core.slots import parse_slots
 from m3leo_prep.sources.asf.gunw.finding import advise, find, newest, times
-from m3leo_prep.sources.asf.gunw.names import parse
+from m3leo_prep.sources.asf.gunw.names import TRACKS, parse
 from m3leo_prep.sources.asf.gunw.source import Gunw
+from m3leo_prep.sources.asf.orbits import orbit_day
 from m3leo_prep.testing.earthdata import Granule
 from tests.sources.asf.gunw.pairs import name
 
@@ -39,6 +40,20 @@ def found(earthdata, *granules, area=AREA, slots=SLOTS, versions=(2, 3), tracks=
     return list(find(area, slots, versions=versions, tracks=tracks))
 
 
+def test_cost_is_each_granule_once_by_its_size():
+    def item(n, size):
+        return Item(f"g{n}", GROUND, properties={"url": f"https://data/{n}.nc", "size": size})
+
+    source = Gunw()
+    assert source.describe().fetches_once
+    cost = source.estimate([], [], [item(1, 90_000_000), item(2, 80_000_000)])
+    assert (cost.requests, cost.bytes) == (2, 170_000_000)
+    assert len(cost.notes) == 1
+    unsized = source.estimate([], [], [item(1, 90_000_000), item(2, 0)])
+    assert (unsized.requests, unsized.bytes) == (2, 90_000_000)
+    assert "1 of 2 files are of unknown size" in unsized.notes[1]
+
+
 def test_an_item_says_all_that_rules_and_companions_need(earthdata):
     inputs = [
         SCENE.format("20180130T004227", "20180130T004254"),
@@ -61,7 +76,7 @@ def test_an_item_says_all_that_rules_and_companions_need(earthdata):
     }
     assert item.id == name()
     assert item.datetime == datetime(2018, 1, 30, 0, 42, 27, tzinfo=UTC)
-    assert item.footprint.equals(GROUND)
+    assert item.footprint.symmetric_difference(GROUND).area < 0.01  # straight edges bulge by their great circles
 
 
 def test_without_scenes_the_secondary_is_at_the_references_time_of_day():
@@ -86,6 +101,46 @@ def test_a_pass_across_midnight_has_both_its_dates(shared_data):
     assert reference == datetime(2023, 1, 6, 23, 59, 34, tzinfo=UTC)
     assert secondary == datetime(2022, 12, 13, 23, 59, 35, tzinfo=UTC)
     assert (reference - secondary).days == 23  # 24 repeat days less a second
+
+
+def test_frames_on_both_sides_of_midnight_are_one_pair(earthdata, shared_data):
+    """Names have the date of a frame's middle, which midnight may part: of the reference, the secondary, or both."""
+    import json
+
+    about = json.loads((shared_data / "gunw/midnight_crossing_metadata.json").read_text())
+    first, second = (about[f"{key}_properties"] for key in ("reference", "secondary"))
+    ground = box(89.7, 39.7, 93.3, 42)
+    frames = [
+        ("20230106_20221213-235947", [first[0]], [second[0]], "aaaa", (40.07, 42)),
+        ("20230107_20221214-000012", [first[1]], [second[1]], "bbbb", (39.7, 40.03)),
+        ("20230106_20221214-235959", first, second, "cccc", (40.02, 40.08)),
+    ]
+    granules = [
+        record(
+            f"S1-GUNW-D-R-048-tops-{dates}-00090E_00040N-PP-{digest}-v3_0_1",
+            frame=number,
+            ground=box(89.7, south, 93.3, north),
+            inputs=[one["sceneName"] for one in (*later, *earlier)],
+            start=datetime(2023, 1, 6, 23, 59, 34 + 10 * number, tzinfo=UTC),
+        )
+        for number, (dates, later, earlier, digest, (south, north)) in enumerate(frames)
+    ]
+    rule = parse_rule({"pairs": {"period": ["2022-01-01", "2023-12-31"], "windows": {"days": [24, 24]}}})
+    items = found(earthdata, *granules, area=ground, slots=rule.slots())
+    assert len(items) == 3
+    assert {item.acquisition for item in items} == {"048-20230106-20221213"}
+    (chosen,) = rule.choose(box(91, 40, 91.1, 40.1), items)
+    assert {item.id for item in chosen} == {granule.name for granule in granules}
+    for item in items:  # each alone is 24 days too, however its dates are written
+        assert rule.choose(box(91, 40, 91.1, 40.1), [item]) == [[item]]
+
+
+def test_all_frames_of_an_orbit_share_its_day_and_no_other_orbit_of_the_track_does():
+    for track in range(1, TRACKS + 1):
+        began = datetime(2023, 1, 6, 23, 21, 35, tzinfo=UTC) + (track - 48) * timedelta(days=12) / 175
+        days = {orbit_day(track, began + timedelta(minutes=m)) for m in (-20, 0, 24, 49, 75, 98, 118)}
+        assert days == {began.date()}
+        assert orbit_day(track, began + timedelta(days=1, minutes=30)) == began.date() + timedelta(days=1)
 
 
 def test_both_dates_lie_in_the_slot(earthdata):

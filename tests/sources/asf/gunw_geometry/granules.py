@@ -13,7 +13,8 @@ from odc.geo.geobox import GeoBox
 
 from m3leo_prep.ports.heights import Heights
 from m3leo_prep.sources.asf.gunw.file import GunwFile, open_gunw
-from m3leo_prep.testing.earthdata.files.gunw import PITCH, Field, Layers, write_gunw
+from m3leo_prep.testing.earthdata.files.gunw import PITCH, Field, Layers
+from tests.sources.asf.gunw.pairs import written
 
 WEST, NORTH = -119.4, 34.6
 
@@ -37,7 +38,7 @@ def granule(
     if geometry is not None:
         layers = Layers(phase, plain, layers.components, plain, geometry=geometry, corrections=corrections or {})
     name = f"S1-GUNW-A-R-064-tops-20210723_20210711-015000-00119W_00033N-PP-{serial:04x}-v3_0_1.nc"
-    return open_gunw(write_gunw(folder / name, layers, west=west, north=north, pitch=pitch))
+    return open_gunw(written(folder / name, layers, west=west, north=north, pitch=pitch))
 
 
 def chip(size: int = 56, pitch: float = 80.0) -> GeoBox:

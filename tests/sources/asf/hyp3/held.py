@@ -96,13 +96,15 @@ def pair_of(folder, earlier, later):
 
 
 def makes(folder):
-    """Return what makes the product of a job."""
+    """Return what makes the product of a job, each once in a folder."""
+    made = {}
 
-    def made(job):
-        granules = job.parameters["granules"]
-        if job.type == "RTC_GAMMA":
+    def make(job):
+        granules = tuple(job.parameters["granules"])
+        if granules not in made:
             day = int(granules[0][23:25])
-            return rtc_of(folder, granules[0], 0.1 * day / 3)
-        return pair_of(folder, *granules)
+            is_rtc = job.type == "RTC_GAMMA"
+            made[granules] = rtc_of(folder, *granules, 0.1 * day / 3) if is_rtc else pair_of(folder, *granules)
+        return made[granules]
 
-    return made
+    return make

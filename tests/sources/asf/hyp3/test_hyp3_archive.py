@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import zipfile
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from m3leo_prep.core.errors import CorruptError, StoreError
 from m3leo_prep.sources.asf.hyp3 import archive
 from m3leo_prep.sources.asf.hyp3.archive import unpack
-from m3leo_prep.sources.asf.hyp3.desk import SUFFIXES
+from m3leo_prep.sources.asf.hyp3.fetching import SUFFIXES
 from tests.sources.asf.hyp3.held import rtc_of
 
 NAME = "S1A_IW_GRDH_1SDV_20200603T171620_20200603T171645_032855_03CE5F_00AA"
@@ -38,6 +39,20 @@ def test_names_that_lead_out_of_the_archive(tmp_path, name):
         unpack(bad, tmp_path / "inner" / "out", SUFFIXES)
     assert not (tmp_path / "inner" / "out").exists()
     assert {path.name for path in tmp_path.iterdir()} <= {"bad.zip", "inner"}
+
+
+def test_links_are_no_rasters(tmp_path):
+    link = zipfile.ZipInfo("P/P_VV.tif")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(tmp_path / "bad.zip", "w") as made:
+        made.writestr(link, "/etc/passwd")
+    with pytest.raises(CorruptError, match="a link in place"):
+        unpack(tmp_path / "bad.zip", tmp_path / "out", SUFFIXES)
+
+
+def test_names_of_nothing_are_passed_over(tmp_path):
+    unpack(packed(tmp_path / "odd.zip", {"./": b"", "P/P_VV.tif": b"x"}), tmp_path / "out", SUFFIXES)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["VV.tif"]
 
 
 def test_bombs(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,26 +19,43 @@ import pytest
 
 from m3leo_prep.core.errors import CorruptError, CredentialsError, QuotaReached, SourceError, TriedOut
 from m3leo_prep.sources.asf import Asf
-from m3leo_prep.sources.asf.hyp3 import desk
+from m3leo_prep.sources.asf.hyp3 import client, desk, shelf
 from m3leo_prep.sources.asf.hyp3.jobs import next_month
-from m3leo_prep.testing.earthdata import cut, error, reset, slow
+from m3leo_prep.testing.earthdata import cut, error, expired, flipped, hyp3, reset, slow, unauthorized
+from m3leo_prep.testing.earthdata.holdings import Job
 from tests.sources.asf.hyp3.held import GRID, HERE, SUMMER, hurry, makes, scene
 
 CHIP = GRID[100:140, 100:140]
 
 
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory):
+    """Return what makes products, which all tests here share."""
+    return makes(tmp_path_factory.mktemp("made"))
+
+
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch, earthdata, tmp_path):
+def _quick(monkeypatch, earthdata, made_once):
     hurry(monkeypatch)
-    monkeypatch.delenv(desk.REORDER, raising=False)
-    earthdata.makes = makes(tmp_path / "made")
+    monkeypatch.delenv(shelf.REORDER, raising=False)
+    earthdata.makes = made_once
+
+
+@pytest.fixture(scope="module")
+def found(earthdata_server):
+    """Return three scenes, looked up once."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in earthdata_server.environment.items():
+            patch.setenv(name, value)
+        earthdata_server.reset()
+        for day in (3, 15, 27):
+            earthdata_server.add(scene(6, day, orbit=32_855 + day))
+        return list(rtc().find(HERE, SUMMER))
 
 
 @pytest.fixture
-def items(earthdata):
-    for day in (3, 15, 27):
-        earthdata.add(scene(6, day, orbit=32_855 + day))
-    return list(rtc().find(HERE, SUMMER))
+def items(found, earthdata):
+    return found
 
 
 def rtc(**options):
@@ -83,10 +101,10 @@ def test_the_name_is_of_what_is_asked_for(items):
 def test_a_second_run_and_a_second_machine_pay_nothing(earthdata, items, monkeypatch, tmp_path):
     assert rtc().order(items) == 3
     assert rtc().order(items) == 0
-    monkeypatch.setenv(desk.FOLDER, str(tmp_path / "elsewhere"))
+    monkeypatch.setenv(shelf.FOLDER, str(tmp_path / "elsewhere"))
     assert rtc().order(items) == 0
     assert wait(rtc(), items).done == 3
-    assert (len(earthdata.jobs), earthdata.counts["submit"]) == (3, 1)
+    assert (len(earthdata.jobs), earthdata.counts["submit"]) == (3, 2), "one question for the price"
 
 
 def test_all_pages_of_jobs_are_looked_at(earthdata, items):
@@ -94,18 +112,70 @@ def test_all_pages_of_jobs_are_looked_at(earthdata, items):
     filler = earthdata.jobs[0]
     for number in range(230):
         earthdata.jobs.append(type(filler)(f"other-{number}", "RTC_GAMMA", filler.parameters, f"other {number}", 5.0))
-    for note in desk.folder().glob("*.json"):
+    for note in shelf.folder().glob("*.json"):
         note.unlink()
     assert rtc().order(items) == 0
-    assert earthdata.counts["submit"] == 1
+    assert earthdata.counts["submit"] == 2
 
 
 @pytest.mark.parametrize("fault", [error(503, text='{"detail": "busy"}'), reset(), cut(10), error(502)])
 def test_a_submission_without_an_answer_is_looked_for(earthdata, items, fault):
     """It may have been taken or not: of both no job comes twice."""
-    earthdata.faults(fault, "submit")
+    earthdata.faults(fault, "submit", skip=1)
     assert rtc().order(items) == 3
     assert sorted(job.parameters["granules"][0] for job in earthdata.jobs) == sorted(item.id for item in items)
+
+
+def test_a_submission_that_is_taken_by_half(earthdata, items):
+    """HyP3 writes jobs in batches: what it took before it failed is not ordered again."""
+    source = rtc()
+
+    def takes_one(_):
+        if earthdata.counts["submit"] == 2:  # the first asks for the price
+            one = source.job(items[1])
+            earthdata.jobs.append(Job("taken", one.kind, one.prepared()["job_parameters"], one.name, one.credits))
+        return True
+
+    earthdata.faults(error(502), "submit", skip=1, when=takes_one)
+    assert source.order(items) == 3
+    assert sorted(job.parameters["granules"][0] for job in earthdata.jobs) == sorted(item.id for item in items)
+
+
+def test_a_list_that_forgets_orders_nothing_twice(earthdata, items, monkeypatch):
+    """Such as another account's, or one that lags behind: a number that was noted is asked for."""
+    rtc().order(items)
+    monkeypatch.setattr(client.Client, "placed", lambda *_: {})
+    assert rtc().estimate([], [], items).units == {"credits": 0.0}
+    assert rtc().order(items) == 0
+    assert len(earthdata.jobs) == 3
+
+
+def test_prices_that_have_risen_order_nothing(earthdata, items, monkeypatch):
+    """A plan and a budget count with the prices that we know."""
+    dear = tuple(
+        {"job_type": "RTC_GAMMA", "cost": 7.0} if row["job_type"] == "RTC_GAMMA" else row for row in hyp3.COSTS
+    )
+    monkeypatch.setattr(hyp3, "COSTS", dear)
+    with pytest.raises(SourceError, match=r"asks for 21 credits, not 15[\s\S]*update m3leo-prep"):
+        rtc().order(items)
+    assert (earthdata.jobs, earthdata.credits) == ([], 8000.0)
+    assert not list(shelf.folder().glob("*.json"))
+
+
+def test_planning_writes_nothing(earthdata, items, monkeypatch, tmp_path):
+    rtc().order(items[:1])
+    monkeypatch.setenv(shelf.FOLDER, str(tmp_path / "elsewhere"))
+    assert rtc().estimate([], [], items).units == {"credits": 10.0}
+    assert "credits left" in rtc().probe()
+    assert not (tmp_path / "elsewhere").exists()
+    assert len(earthdata.jobs) == 1
+
+
+def test_processes_at_once_order_once(earthdata, items):
+    """Locks of files hold between processes as between threads."""
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(lambda _: rtc().order(items), range(4))) == 3
+    assert len(earthdata.jobs) == 3
 
 
 def test_questions_are_repeated_when_the_api_is_away(earthdata, items):
@@ -147,16 +217,17 @@ def test_jobs_submitted_once_over_kill_9(earthdata, items, monkeypatch, tmp_path
     command = [sys.executable, "-W", "ignore", "-c", script]
     taken = []
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as parent:
-        for route, wait_for in (("jobs", 0.0), ("submit", 0.0), ("submit", 0.3), ("submit", 0.8)):
+        for route, wait_for in (("jobs", 0.0), ("submit", 0.0), ("submit", 0.2), ("submit", 0.5)):
             earthdata.jobs.clear()
-            shutil.rmtree(desk.folder(), ignore_errors=True)
-            earthdata.faults(slow(0.6), route)
-            before = len(earthdata.asked(route))
+            shutil.rmtree(shelf.folder(), ignore_errors=True)
+            only = int(route == "submit")  # after the question for the price
+            earthdata.faults(slow(0.4), route, skip=only)
+            before = len(earthdata.asked(route)) + only
             parent.stdin.write("\n")
             parent.stdin.flush()
             child = int(parent.stdout.readline())
             end = time.monotonic() + 20
-            while len(earthdata.asked(route)) == before and time.monotonic() < end:
+            while len(earthdata.asked(route)) <= before and time.monotonic() < end:
                 time.sleep(0.001)
             time.sleep(wait_for)  # before the request is answered, and after
             with suppress(ProcessLookupError):
@@ -198,7 +269,7 @@ def test_a_job_that_fails_is_told_and_not_paid_for_again(earthdata, items, monke
     with pytest.raises(CorruptError, match=r"could not make it[\s\S]*M3LEO_PREP_REORDER=1"):
         read(rtc(), [item])
     assert rtc().order(items) == 0
-    monkeypatch.setenv(desk.REORDER, "1")
+    monkeypatch.setenv(shelf.REORDER, "1")
     assert rtc().order(items) == 1
     assert wait(rtc(), items).done == 3
     assert len(earthdata.jobs) == 4
@@ -214,9 +285,57 @@ def test_a_product_that_expired_before_it_was_fetched(earthdata, items, monkeypa
         read(rtc(), items)
     assert rtc().order(items) == 0
     assert rtc().estimate([], [], items).units == {"credits": 0.0}
-    monkeypatch.setenv(desk.REORDER, "1")
+    monkeypatch.setenv(shelf.REORDER, "1")
     assert rtc().estimate([], [], items).units == {"credits": 15.0}
     assert rtc().order(items) == 3
+    assert wait(rtc(), items).done == 3
+
+
+@pytest.mark.parametrize("fault", [expired(), unauthorized("expired token"), error(404)])
+def test_a_product_that_is_refused_before_its_time_is_over_is_never_lost(earthdata, items, fault):
+    """An expired token, a store in trouble: what was paid for is asked for again."""
+    rtc().order(items)
+    rtc().watch(items)
+    earthdata.faults(fault, "product", times=None)
+    with pytest.raises(TriedOut, match="cannot be had now"):
+        rtc().watch(items)
+    assert not list(shelf.folder().glob("*.lost"))
+    earthdata.faults.planned.clear()
+    seen = rtc().watch(items)
+    assert (seen.done, seen.failed) == (3, ())
+
+
+def test_a_clock_that_is_ahead_loses_nothing(earthdata, items, monkeypatch):
+    """What counts as expired here is fetched all the same, while HyP3 has it."""
+    monkeypatch.setattr(client.Placed, "expired", property(lambda _: True))
+    rtc().order(items)
+    assert wait(rtc(), items).done == 3
+
+
+def test_a_product_that_does_not_come_ends_no_wait_for_others(earthdata, items):
+    rtc().order(items)
+    earthdata.jobs[0].looks = 2
+    earthdata.faults(expired(), "product")
+    seen = rtc().watch(items)
+    assert (seen.done, seen.open, seen.failed) == (0, 3, ())
+    assert wait(rtc(), items).done == 3
+
+
+def test_an_archive_damaged_on_the_way_is_fetched_again(earthdata, items):
+    rtc().order(items[:1])
+    earthdata.faults(flipped(2000), "product")
+    seen = wait(rtc(), items[:1])
+    assert (seen.done, seen.failed) == (1, ())
+    assert earthdata.counts["product"] == 2
+
+
+def test_a_login_that_expires_while_waiting(earthdata, items, monkeypatch):
+    rtc().order(items)
+    with monkeypatch.context() as patch:
+        patch.setenv("EARTHDATA_TOKEN", "of-yesterday")
+        with pytest.raises(CredentialsError):
+            rtc().watch(items)
+    assert not list(shelf.folder().glob("*.lost"))
     assert wait(rtc(), items).done == 3
 
 
@@ -282,7 +401,7 @@ def test_the_cost_is_of_what_is_not_ordered_yet(earthdata, items):
     assert source.estimate([], [], items).units == {"credits": 180.0}
     source.order(items[:1])
     assert source.estimate([], [], items).units == {"credits": 120.0}
-    assert source.estimate([CHIP], SUMMER, items).units == {"credits": 0.0}, "reading is free"
+    assert source.estimate([CHIP], SUMMER, items).units == {"credits": 120.0}, "reading is free"
     assert source.estimate([], [], []).allowances == {"credits": {"HyP3 Basic, free": 8000.0}}
     assert "7,940 credits left" in source.probe()
 
@@ -290,8 +409,8 @@ def test_the_cost_is_of_what_is_not_ordered_yet(earthdata, items):
 def test_a_folder_that_cannot_be_written(items, monkeypatch, tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
-    monkeypatch.setenv(desk.FOLDER, str(blocked / "orders"))
-    with pytest.raises(Exception, match=desk.FOLDER) as caught:
+    monkeypatch.setenv(shelf.FOLDER, str(blocked / "orders"))
+    with pytest.raises(Exception, match=shelf.FOLDER) as caught:
         rtc().order(items)
     assert not isinstance(caught.value, SourceError)
     assert Path(blocked).is_file()

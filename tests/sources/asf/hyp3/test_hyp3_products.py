@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from m3leo_prep.core.errors import ConfigError, CorruptError
 from m3leo_prep.core.raster import STATIC, Absent
 from m3leo_prep.core.reasons import Reason
 from m3leo_prep.core.slots import parse_slots
+from m3leo_prep.publish.description.licences import terms_of
 from m3leo_prep.sources.asf import Asf
-from m3leo_prep.sources.asf.hyp3 import desk
+from m3leo_prep.sources.asf.hyp3 import shelf
 from m3leo_prep.sources.asf.hyp3.phase import METRES_PER_RADIAN, unit_vector
 from m3leo_prep.testing.source import SourceContract
 from tests.sources.asf.hyp3.held import GRID, GRID_80, HERE, LOS, PAIRS, SUMMER, burst, hurry, makes, scene
@@ -25,10 +27,16 @@ CHIP = GRID[100:140, 100:140]
 CHIP_80 = GRID_80[40:60, 40:80]
 
 
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory):
+    """Return what makes products, which all tests here share."""
+    return makes(tmp_path_factory.mktemp("made"))
+
+
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch, earthdata, tmp_path):
+def _quick(monkeypatch, earthdata, made_once):
     hurry(monkeypatch)
-    earthdata.makes = makes(tmp_path / "made")
+    earthdata.makes = made_once
     earthdata.looks = 1
 
 
@@ -80,6 +88,12 @@ def test_what_is_described():
     assert (pair.pitch, pair.slot_kinds) == (20, ("pair",))
     assert [one.name for one in pair.variables] == ["unwrapped_phase", "components", "coherence_filtered"]
     assert pair.variables[0].attributes["sign"] == "positive away from the sensor"
+    assert pair.pair_days == 60
+    (vector,) = (one for one in Asf("hyp3-insar", variables=["los"]).describe().variables if one.name == "los")
+    assert vector.attributes["direction"] == "vector"
+    for one in (info, pair):
+        assert terms_of(one.licence) is not None, "a dataset of it can be published"
+        assert "ASF DAAC HyP3" in one.citation
 
 
 # -- scenes --------------------------------------------------------------------------------------------------------
@@ -134,7 +148,7 @@ def test_a_band_that_the_scene_lacks(earthdata):
     earthdata.add(scene(6, 3))
     source = Asf("hyp3-rtc", bands=["vv_asc", "vh_asc"])
     items = fetched(source, list(source.find(HERE, SUMMER)))
-    (desk.product(source.job(items[0])) / "VH.tif").unlink()
+    (shelf.product(source.job(items[0])) / "VH.tif").unlink()
     absent, power = source.read(items, CHIP, SUMMER[0])
     assert absent == Absent(items[0], "backscatter", ("vh_asc",), Reason.BAND_NOT_IN_PRODUCT)
     assert power.valid[0].all()
@@ -145,7 +159,7 @@ def test_a_raster_that_is_damaged(earthdata):
     earthdata.add(scene(6, 3))
     source = Asf("hyp3-rtc", bands=["vv_asc"])
     items = fetched(source, list(source.find(HERE, SUMMER)))
-    file = desk.product(source.job(items[0])) / "VV.tif"
+    file = shelf.product(source.job(items[0])) / "VV.tif"
     file.write_bytes(file.read_bytes()[:300])
     with pytest.raises(CorruptError, match=r"VV.tif[\s\S]*fetched again"):
         list(source.read(items, CHIP, SUMMER[0]))
@@ -276,6 +290,16 @@ def test_look_vectors_by_hand(theta, phi, vector):
     assert not unit_vector(np.zeros((1, 1)), np.zeros((1, 1)))[1].any()
 
 
+def test_a_burst_made_twice_is_paid_for_once(earthdata):
+    stack(earthdata, days=((6, 3), (6, 15)))
+    again = burst(6, 15)
+    name = again.name.replace("0615-BURST", "FFFF-BURST")
+    files = {file.replace(again.name, name): path for file, path in again.files.items()}
+    earthdata.add(replace(again, name=name, files=files))
+    (item,) = Asf("hyp3-insar").find(HERE, PAIRS)
+    assert item.properties["later"] == name
+
+
 def test_pairs_over_the_turn_of_the_year(earthdata):
     """Both dates lie in the slot."""
     stack(earthdata, days=((1, 5), (1, 17), (6, 3)))
@@ -297,11 +321,18 @@ def test_it_pickles():
         assert pickle.loads(pickle.dumps(source)) == source
 
 
+@pytest.fixture(scope="module")
+def orders(tmp_path_factory):
+    """Return a folder in which ordered products stay for several tests."""
+    return tmp_path_factory.mktemp("orders")
+
+
 class TestContract(SourceContract):
-    """The rules of the port; products are fetched before."""
+    """The rules of the port; products are fetched before, once for all of them."""
 
     @pytest.fixture
-    def source(self, earthdata):
+    def source(self, earthdata, orders, monkeypatch):
+        monkeypatch.setenv(shelf.FOLDER, str(orders))
         earthdata.add(scene(6, 3), scene(6, 15, orbit=33_000))
         source = Asf("hyp3-rtc")
         fetched(source, list(source.find(box(8.9, 49.4, 9.3, 49.6), SUMMER)))

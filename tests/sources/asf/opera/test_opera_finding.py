@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from affine import Affine
+from odc.geo.geobox import GeoBox
 from shapely.geometry import box
 
 from m3leo_prep.core.choice import OrbitRule
@@ -15,7 +17,7 @@ from m3leo_prep.sources.asf import Asf
 from m3leo_prep.sources.asf.opera.finding import spans
 from m3leo_prep.sources.asf.opera.names import Name, layer_of, parse
 from m3leo_prep.testing.earthdata.files import opera
-from tests.sources.asf.opera.scene import DONE, FIRST, HERE, LOWER, MORNING, SECOND, UPPER, burst, power
+from tests.sources.asf.opera.scene import DONE, FIRST, HERE, LOWER, MORNING, SECOND, UPPER, burst, clear, power
 
 JUNE = parse_slots({"periods": [["2020-06-01", "2020-06-30"]]})
 
@@ -58,7 +60,7 @@ def test_bursts_come_by_time_with_what_reading_needs(earthdata, tmp_path):
         earthdata.add(one)
     items = list(Asf(product="opera-rtc", orbits=["ascending"], bands=["vv"]).find(HERE, JUNE))
     assert [item.datetime for item in items] == [FIRST - timedelta(seconds=3), FIRST, SECOND]
-    assert [item.acquisition for item in items] == ["S1A-032860", "S1A-032860", "S1A-033035"]
+    assert [item.acquisition for item in items] == ["S1A-T015-20200603"] * 2 + ["S1A-T015-20200615"]
     about = items[0].properties
     assert (about["relative_orbit"], about["orbit_direction"], about["polarisations"]) == (15, "ascending", "VH VV")
     files = [key for key in about if key.startswith("url_")]
@@ -68,6 +70,33 @@ def test_bursts_come_by_time_with_what_reading_needs(earthdata, tmp_path):
     both = list(Asf(product="opera-rtc").find(HERE, JUNE))
     assert [item.properties["orbit_direction"] for item in both].count("descending") == 1
     assert list(Asf(product="opera-rtc").find(box(20, 20, 20.1, 20.1), JUNE)) == []
+
+
+@pytest.mark.parametrize(
+    ("burst", "crossing"),
+    [
+        ("T131-279916-IW1", 131),  # recorded: 65 N, descending
+        ("T161-344054-IW2", 161),  # recorded: 65 N, ascending
+        ("T015-032211-IW2", 16),
+        ("T016-032224-IW2", 16),
+        ("T175-375870-IW3", 1),
+        ("T001-000004-IW3", 1),
+    ],
+)
+def test_a_pass_is_that_of_the_orbit_which_begins_in_it(burst, crossing):
+    assert parse(f"OPERA_L2_RTC-S1_{burst}_20231202T162856Z_20231202T232622Z_S1A_30_v1.0").crossing == crossing
+
+
+def test_bursts_on_both_sides_of_the_equator_and_of_midnight_are_one_pass(earthdata, tmp_path):
+    """The orbits' numbers change at the equator: one pass would count twice there."""
+    grid = GeoBox((8, 8), Affine(30.0, 0, 500_000.0, 0, -30.0, 120.0), "EPSG:32632")
+    for name, seconds, orbit in (("T015-032211-IW2", -20, 32_860), ("T016-032224-IW2", 16, 32_861)):
+        start = datetime(2020, 6, 4, tzinfo=UTC) + timedelta(seconds=seconds)
+        made = {"burst": name, "start": start, "processed": start, "direction": "ascending", "orbit": orbit}
+        earthdata.add(opera.rtc(tmp_path, grid, {"VV": power(grid)}, clear(grid), **made))
+    items = list(Asf(product="opera-rtc", bands=["vv_asc"]).find(box(8.9, -0.1, 9.1, 0.1), JUNE))
+    assert [item.properties["relative_orbit"] for item in items] == [15, 16]
+    assert len({item.acquisition for item in items}) == 1
 
 
 def test_the_newest_of_two_versions_is_taken_and_the_plan_says_so(earthdata, tmp_path):
@@ -109,6 +138,7 @@ def test_cost_is_each_file_once_by_its_size(earthdata, tmp_path):
         earthdata.add(one)
     source = Asf(product="opera-rtc", bands=["vv_asc"])
     cost = source.estimate([], JUNE, list(source.find(HERE, JUNE)))
+    assert source.describe().fetches_once
     sizes = [path.stat().st_size for one in granules for name, path in one.files.items() if "_VH" not in name]
     assert (cost.requests, cost.bytes) == (4, sum(sizes))
 
