@@ -7,8 +7,8 @@ from typing import Any
 
 from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.text import near
-from m3leo_prep.sources.gee.options.radar import SHORT, directions, split_names
-from m3leo_prep.sources.gee.options.variables import names_of
+from m3leo_prep.sources._lists import names_of
+from m3leo_prep.sources._radar import SHORT, directions, split_names
 
 POLARISATIONS = ("vv", "vh", "hh", "hv")
 MAIN = ("vv", "vh")

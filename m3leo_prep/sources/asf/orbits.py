@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import date, datetime, timedelta
 
-TRACKS = 175
-"""Relative orbits of the cycle of 12 days."""
+from m3leo_prep.sources._radar import TRACKS
+
 _ORBIT = timedelta(days=12) / TRACKS
 _CROSSING_TRACK, _CROSSING = 48, timedelta(hours=23, minutes=21, seconds=35)
 _EARLY = timedelta(hours=6)

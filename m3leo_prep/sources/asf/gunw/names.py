@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, time
 from typing import Literal
 
 from m3leo_prep.core.errors import CorruptError
-from m3leo_prep.sources.asf.orbits import TRACKS
+from m3leo_prep.sources._radar import TRACKS
 
 Direction = Literal["ascending", "descending"]
 

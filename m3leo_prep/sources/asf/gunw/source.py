@@ -11,6 +11,7 @@ from m3leo_prep.core.raster import Absent, Item, Raster, Slot, SourceInfo
 from m3leo_prep.core.reasons import Reason
 from m3leo_prep.core.text import near
 from m3leo_prep.ports.heights import Heights
+from m3leo_prep.sources._radar import TRACKS
 from m3leo_prep.sources.asf.gunw.variables import (
     DEFAULT,
     DISPLACEMENT,
@@ -19,7 +20,6 @@ from m3leo_prep.sources.asf.gunw.variables import (
     PHASE,
     described,
 )
-from m3leo_prep.sources.asf.orbits import TRACKS
 from m3leo_prep.sources.asf.source import Asf
 
 if TYPE_CHECKING:

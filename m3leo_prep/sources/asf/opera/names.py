@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from m3leo_prep.core.errors import SourceError
-from m3leo_prep.sources.asf.orbits import TRACKS
+from m3leo_prep.sources._radar import TRACKS
 
 _NAME = re.compile(
     r"OPERA_L2_RTC-S1(?P<static>-STATIC)?"

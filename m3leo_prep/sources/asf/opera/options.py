@@ -7,7 +7,7 @@ from typing import Any
 
 from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.text import near
-from m3leo_prep.sources.gee.options.variables import names_of
+from m3leo_prep.sources._lists import names_of
 
 DISCARDED = ("shadow", "layover")
 

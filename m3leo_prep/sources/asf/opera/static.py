@@ -11,12 +11,12 @@ import numpy as np
 
 from m3leo_prep.core.raster import Absent, Item, Kind, LegendClass, Raster, Slot, SourceInfo, Variable
 from m3leo_prep.core.reasons import Reason
+from m3leo_prep.sources._radar import directions
 from m3leo_prep.sources.asf.bands import BOTH
 from m3leo_prep.sources.asf.opera.bursts import FILL
 from m3leo_prep.sources.asf.opera.options import choose_variables
 from m3leo_prep.sources.asf.opera.source import CITATION, CONCURRENT_READS, LICENCE, PITCH, VERSION
 from m3leo_prep.sources.asf.source import Asf
-from m3leo_prep.sources.gee.options.radar import directions
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from m3leo_prep.core.raster import Item, Slot
+from m3leo_prep.sources._radar import SHORT
 from m3leo_prep.sources.gee.choice import Choice
 from m3leo_prep.sources.gee.finding.windows import overlap, spans
-from m3leo_prep.sources.gee.options.radar import SHORT
 
 FEW = 3
 """Acquisitions in a slot below which a mean or a median is hardly one."""

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.layer import Statistic
 from m3leo_prep.core.text import near
+from m3leo_prep.sources._lists import names_of
+from m3leo_prep.sources._radar import directions, split_names, tracks
 from m3leo_prep.sources.gee.choice import Choice, Kernel, Mode, Quantity, Row
 from m3leo_prep.sources.gee.options.common import check_year, kernel_of, refuse, statistic_of, told
 from m3leo_prep.sources.gee.options.custom import of_collection, of_script, parse_filters
 from m3leo_prep.sources.gee.options.optical import Clouds, clouds
-from m3leo_prep.sources.gee.options.radar import by_direction, directions, split_names, tracks
-from m3leo_prep.sources.gee.options.variables import names_of, take
+from m3leo_prep.sources.gee.options.radar import by_direction
+from m3leo_prep.sources.gee.options.variables import take
 from m3leo_prep.sources.gee.products import other_releases, resolve_row, with_year, years_in_words
 
 if TYPE_CHECKING:

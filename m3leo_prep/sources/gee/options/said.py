@@ -10,8 +10,9 @@ from typing import Any, cast, get_args
 from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.raster import Kind, LegendClass, Variable
 from m3leo_prep.core.text import near
+from m3leo_prep.sources._lists import names_of
 from m3leo_prep.sources.gee.choice import Quantity, Transform
-from m3leo_prep.sources.gee.options.variables import correlated, names_of
+from m3leo_prep.sources.gee.options.variables import correlated
 
 KEYS = (
     "kind", "bands", "unit", "long_name", "dtype", "transform", "scale", "offset", "nodata", "valid_range", "legend",

@@ -10,6 +10,7 @@ from m3leo_prep.core.defaults import check_correlation
 from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.raster import Kind
 from m3leo_prep.core.text import near
+from m3leo_prep.sources._lists import names_of
 from m3leo_prep.sources.gee.choice import Quantity, Row
 from m3leo_prep.sources.gee.products import also_in
 
@@ -53,22 +54,6 @@ def take(row: Row, variables: Any, bands: Any) -> tuple[Quantity, ...]:
         quantity = correlated(only(found[name], own), among[name].correlation)
         chosen += [quantity, *(only(q, own) for q in row.quantities if q.flags_of == name)]
     return tuple(chosen)
-
-
-def names_of(key: str, given: Any) -> tuple[str, ...]:
-    """Return a list of a recipe as a tuple of text; a single text is a list of one.
-
-    Raises:
-        ConfigError: it is no list, or names one twice.
-    """
-    if isinstance(given, str):
-        given = [given]
-    if not isinstance(given, Sequence):
-        raise ConfigError(f"{key}: {given!r} is not a list")
-    names = tuple(str(name) for name in given)
-    if len(set(names)) < len(names):
-        raise ConfigError(f"{key}: names one twice: {', '.join(names)}")
-    return names
 
 
 def unknown_band(row: Row, band: str, valid: Iterable[str]) -> ConfigError:
