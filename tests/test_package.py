@@ -27,7 +27,7 @@ NOT_IN_BARE_INSTALL = (
 )
 TENSORS = {
     f"m3leo_prep.reader.learning.{name}"
-    for name in ("chips", "collate", "loader", "sampler", "tensors", "torchgeo", "upsample")
+    for name in ("chips", "collate", "loader", "phase_read", "sampler", "tensors", "torchgeo", "upsample")
 }
 NETWORKS = {f"m3leo_prep.blobs.{name}" for name in ("http", "hub", "objects", "other", "web")}
 """Loaded when an address is opened, and told then if they lack something."""

@@ -351,7 +351,7 @@ def test_errors_are_json_where_output_is(run: Run) -> None:
         "error": "ConfigError",
         "message": "no recipe is called 'dmeo'",
         "where": "",
-        "hint": "did you mean 'demo'?",
+        "hint": "did you mean 'demo' or 'm3leo'?",
     }
 
 

@@ -158,7 +158,7 @@ def test_a_fault_without_a_command_says_so(run: Run, tmp_path: Path) -> None:
 def test_no_such_recipe(run: Run) -> None:
     done = run("doctor", "--recipe", "dmeo")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "did you mean 'demo'?" in done.stderr
+    assert "did you mean 'demo' or 'm3leo'?" in done.stderr
 
 
 # -- login -------------------------------------------------------------------------------------------------------------

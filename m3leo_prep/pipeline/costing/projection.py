@@ -40,14 +40,14 @@ class LayerCost:
     source: str
     cost: Cost
     """Of all that is left to read."""
-    is_once: bool = False
-    """True where it is of items, each fetched once for the whole build, and not of single windows."""
     measured: int = 0
     """Reads that were tried."""
     spent: Cost = field(default_factory=Cost)
     """What trying them took."""
     charges: Mapping[str, Charge] = field(default_factory=dict)
     """By unit, what was projected from them."""
+    is_once: bool = False
+    """True where it is of items, each fetched once for the whole build, and not of single windows."""
 
 
 def costs(
@@ -88,7 +88,7 @@ def costs(
         is_once = fetches_once(layer)
         items = once(needed_items(plan, name, todo, blobs)) if is_once else []
         cost = _of_items(layer, source, reads, items) if is_once else estimated(layer, source, reads)
-        row = LayerCost(name, layer.source.name, cost, is_once)
+        row = LayerCost(name, layer.source.name, cost, is_once=is_once)
         is_wanted = units is None or not row.cost.allowances.keys().isdisjoint(units)
         if measure and reads and is_wanted and isinstance(source, Measuring):
             row = _measured(row, layer, source, reads, measure, say)
