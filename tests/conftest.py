@@ -98,9 +98,10 @@ def earthdata_server() -> Iterator[Any]:
 
 
 @pytest.fixture
-def earthdata(earthdata_server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """Return an empty stand-in of Earthdata and ASF that the environment names, logged in, with an empty cache."""
+def earthdata(earthdata_server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    """Yield an empty stand-in of Earthdata and ASF that the environment names, logged in, with an empty cache."""
     from m3leo_prep.blobs import http
+    from m3leo_prep.sources.asf.gunw import file
 
     earthdata_server.reset()
     for name, value in earthdata_server.environment.items():
@@ -109,7 +110,8 @@ def earthdata(earthdata_server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.setattr(http, "BACKOFF_SECONDS", 0.001)
     # Connections that were made to trust another certificate.
     http._pool.cache_clear()
-    return earthdata_server
+    yield earthdata_server
+    file._OPEN.clear()  # of a cache that nobody looks into again
 
 
 @pytest.fixture(scope="session")

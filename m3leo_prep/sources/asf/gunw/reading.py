@@ -165,11 +165,12 @@ def _present(
             if corrected is None:
                 continue
             values, valid = corrected
-            masked = seen & ~valid
+            # What fits to no other frame counts as never observed: the chip is partial, and says so.
+            masked = seen & (numbers >= 0) & ~valid
             yield Raster(values[None], valid[None], where, item, name, masked=masked, components=numbers)
         elif name == COMPONENTS:
             numbers = labels if fit is None else fit.apply(np.zeros(labels.shape, np.float32), labels)[1]
-            yield Raster(numbers[None], numbers[None] >= 0, where, item, name, masked=seen & (numbers < 0))
+            yield Raster(numbers[None], numbers[None] >= 0, where, item, name)
         elif name in STORED and file.has(STORED[name]):
             values = file.window(STORED[name], rows, cols)
             valid = seen & np.isfinite(values) & (values != 0)

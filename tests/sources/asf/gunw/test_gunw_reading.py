@@ -219,7 +219,7 @@ def test_two_frames_of_a_pair_go_on_over_the_seam(earthdata, tmp_path):
     assert numbers == [[1], [1]]
 
 
-def test_a_frame_that_does_not_fit_is_masked_and_not_joined(earthdata, tmp_path):
+def test_a_frame_that_does_not_fit_counts_as_never_seen_so_that_the_chip_is_partial(earthdata, tmp_path):
     whole = patterned()
     noise = np.random.default_rng(1).normal(0, 5, whole.phase.shape).astype(np.float32)
     south = granule(
@@ -229,8 +229,8 @@ def test_a_frame_that_does_not_fit_is_masked_and_not_joined(earthdata, tmp_path)
     first, second = made["unwrapped_phase"]
     assert first.valid.all()
     assert not second.valid.any()
-    assert second.observed.all()
-    assert not made["components"][1].valid.any()
+    assert not second.observed.any()
+    assert not made["components"][1].observed.any()
     assert made["coherence_filtered"][1].valid.all()
 
 
