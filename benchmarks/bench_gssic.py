@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 from affine import Affine
+from apart import run
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 from reading import shown
@@ -65,15 +66,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-gssic-") as made:
         bucket = Path(made, "buckets", BUCKET)
         _write(bucket)
-        local = _run("per_chip", str(bucket), "96")
+        local = run(__file__, "per_chip", str(bucket), "96")
         rows.append(_row("per chip, local", local))
         for latency in (0.0, LATENCY):
             with _served(bucket, latency) as url:
                 name = f"{latency * 1e3:g} ms"
-                remote = _run("per_chip", f"/vsicurl/{url}/{BUCKET}", "24")
+                remote = run(__file__, "per_chip", f"/vsicurl/{url}/{BUCKET}", "24")
                 rows.append(_row(f"per chip, {name}", remote))
                 for case in ("read", "chips"):
-                    ours = _run(case, url, str(Path(made, f"{case}{latency}")))
+                    ours = run(__file__, case, url, str(Path(made, f"{case}{latency}")))
                     rows.append(_row(f"{case}, {name}", ours, local, remote))
     columns = ("", "chips", "ms a chip", "CPU ms", "MB", "peak MiB", "x local", "x local, CPU", "x remote")
     shown.table("GSSIC: 12 metrics of a tile", columns, rows)
@@ -103,13 +104,13 @@ def _case(kind: str, place: str, more: str) -> dict[str, Any]:
         os.environ |= {"M3LEO_PREP_GSSIC_URL": place, "M3LEO_PREP_CACHE": more}
         run = _ours(chips, warps=kind == "chips")
     next(run)
-    cpu, start = _cpu(), time.perf_counter()
+    cpu, start = time.process_time(), time.perf_counter()
     n, megabytes = next(run)
     wall = time.perf_counter() - start
     return {
         "chips": n,
         "ms_a_chip": round(1e3 * wall / n, 2),
-        "cpu_ms_a_chip": round(1e3 * (_cpu() - cpu) / n, 2),
+        "cpu_ms_a_chip": round(1e3 * (time.process_time() - cpu) / n, 2),
         "mb": round(megabytes, 1),
         "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10),
     }
@@ -252,17 +253,6 @@ def _served(bucket: Path, latency: float) -> Iterator[str]:
     finally:
         server.stdin.close()
         server.wait()
-
-
-def _run(*arguments: str) -> dict[str, Any]:
-    done = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True, check=True)
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
-
-
-def _cpu() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,6 +24,7 @@ from typing import Any
 
 import numpy as np
 from affine import Affine
+from apart import run
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 from reading import shown
@@ -62,9 +62,9 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory(prefix="bench-gunw-") as folder:
         _write(Path(folder))
-        old = {kind: _run(kind, folder) for kind in ("reading", "old")}
+        old = {kind: run(__file__, kind, folder) for kind in ("reading", "old")}
         for kind in ("ours-1", "ours-4", "reading", "old"):
-            case = old.get(kind) or _run(kind, folder)
+            case = old.get(kind) or run(__file__, kind, folder)
             times = {}
             if kind.startswith("ours"):
                 for name, other in old.items():
@@ -82,9 +82,9 @@ def _case(kind: str, folder: str) -> dict[str, Any]:
     way = _ours(path, int(kind[-1])) if kind.startswith("ours") else _old(path, Path(folder), writes=kind == "old")
     chips = chips if kind.startswith("ours") else chips[:: len(chips) // OLD_CHIPS]
     next(way)
-    cpu, start = _cpu(), time.perf_counter()
+    cpu, start = time.process_time(), time.perf_counter()
     way.send(chips)
-    wall, cpu = time.perf_counter() - start, _cpu() - cpu
+    wall, cpu = time.perf_counter() - start, time.process_time() - cpu
     return {
         "chips": len(chips),
         "mb": round(path.stat().st_size / 1e6, 1),
@@ -205,17 +205,6 @@ def _write(folder: Path) -> None:
     names = ("phase", "coherence", "components", "amplitude", "unfiltered")
     corner = Layers(*(getattr(layers, each)[:300, 400:700] for each in names))
     write_gunw(folder / f"{SMALL}.nc", corner, west=WEST + 400 * PITCH, north=NORTH)
-
-
-def _run(*arguments: str) -> dict[str, Any]:
-    done = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True, check=True)
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
-
-
-def _cpu() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -82,26 +82,18 @@ class BuildLock:
         return handle
 
 
-@contextmanager
-def planning(state: Path) -> Iterator[None]:
-    """A context that one part at a time is in: the first one plans, the others find its plan.
+def planning(state: Path) -> AbstractContextManager[None]:
+    """Return a context that one part at a time is in: the first one plans, the others find its plan.
 
     Raises:
-        StoreError: the folder cannot be written.
+        StoreError: when it is entered, the folder cannot be written.
     """
-    with _alone(state / "lock-plan"):
-        yield
+    return _alone(state / "lock-plan")
 
 
-@contextmanager
-def ordering(state: Path) -> Iterator[None]:
-    """A context that one part at a time is in: it orders, and the others find what is ordered.
-
-    Raises:
-        StoreError: the folder cannot be written.
-    """
-    with _alone(state / "lock-orders"):
-        yield
+def ordering(state: Path) -> AbstractContextManager[None]:
+    """Return a context that one part at a time is in: it orders, and the others find what is ordered; errors alike."""
+    return _alone(state / "lock-orders")
 
 
 @contextmanager

@@ -129,13 +129,14 @@ class Ground:
     """Heights that rise to the east."""
 
     rise: float = 1000.0
+    tile: str = "1"
 
     def describe(self) -> SourceInfo:
         height = Variable("height", Kind.CONTINUOUS, ("height",), "m")
         return SourceInfo((height,), version=str(self.rise), pitch=33.0, is_static=True)
 
     def find(self, area: BaseGeometry, slots: Sequence[Slot]) -> Iterator[Item]:
-        yield Item("ground", WHOLE, str(self.rise))
+        yield Item("ground", WHOLE, self.tile)
 
     def read(self, items: Sequence[Item], geobox: GeoBox, slot: Slot) -> Iterator[Raster]:
         window = GRID.window(geobox)
@@ -310,6 +311,15 @@ def test_other_heights_are_another_unit() -> None:
         task = make_task(plan.cells[:1], layer, Unit("gunw", 0, 0, 0, 1, 0, 2), None)
         digests.append(task.digest)
     assert digests[0] != digests[1]
+
+
+def test_another_version_of_a_height_tile_is_another_unit_of_the_same_settings() -> None:
+    plans = [planned(ground=Ground(tile=tile)) for tile in ("1", "2")]
+    layers = [plan.layer("gunw") for plan in plans]
+    assert layers[0].settings() == layers[1].settings()
+    unit = Unit("gunw", 0, 0, 0, 1, 0, 2)
+    tasks = [make_task(plan.cells[:1], layer, unit, None) for plan, layer in zip(plans, layers, strict=True)]
+    assert tasks[0].digest != tasks[1].digest
 
 
 def test_a_build_resumes_from_what_is_frozen_and_other_heights_build_anew(tmp_path: Path) -> None:

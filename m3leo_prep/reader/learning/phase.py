@@ -159,7 +159,10 @@ def metres_towards_sensor(
     if sign not in _SIGNS:
         hint = "PhaseView takes it: sign='positive towards the sensor' (ARIA GUNW), or '... away from the sensor'"
         raise ConfigError(f"which way the phase of '{key}' counts is not known: {sign!r}", hint=hint)
-    return _SIGNS[sign] * (1.0 if unit == "m" else displacement(1.0, float(wavelength)))  # type: ignore[arg-type]
+    if unit == "m":
+        return _SIGNS[sign]
+    assert wavelength is not None
+    return _SIGNS[sign] * displacement(1.0, float(wavelength))
 
 
 def seen(info: KeyInfo, view: View, key: str) -> KeyInfo:

@@ -135,7 +135,7 @@ def _ask(folder: Path, log: Path, start: object) -> None:
         time.sleep(0.2)
         path.write_bytes(b"whole")
 
-    start.wait()  # type: ignore[attr-defined]
+    start.wait()  # type: ignore[attr-defined]  # a barrier of processes
     assert FileCache(folder, 10 * MB).file("f", make).read_bytes() == b"whole"
 
 

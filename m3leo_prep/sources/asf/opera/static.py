@@ -145,7 +145,7 @@ class OperaRtcStatic(Asf):
         for item in items:
             yield from _read_static(item, self._names, geobox)
 
-    def estimate(self, windows: Sequence[GeoBox], slots: Sequence[Slot], items: Sequence[Item]) -> Cost:  # noqa: ARG002
+    def estimate(self, windows: Sequence[GeoBox], slots: Sequence[Slot], items: Sequence[Item]) -> Cost:  # noqa: ARG002  items know
         """Return requests and bytes of fetching the files of all items, each file once."""
         from m3leo_prep.sources.asf.fetching import fetching
         from m3leo_prep.sources.asf.opera.telling import files_of
