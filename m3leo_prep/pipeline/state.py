@@ -85,7 +85,8 @@ class DatasetFolder:
                 f"{self.path} holds a dataset without the state of its build (.m3leo): it can be read, not built on",
                 hint="copy the folder .m3leo of the original too, or give a new folder as --out",
             )
-        if any(self.path.iterdir()):
+        # Another part of the build may just have begun: its state comes before all else.
+        if any(self.path.iterdir()) and not self.state.is_dir():
             raise StoreError(
                 f"the folder {self.path} holds something else", hint="give a new or an empty folder as --out"
             )

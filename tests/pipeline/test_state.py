@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -276,3 +276,22 @@ def test_a_freeze_that_stops_half_way_leaves_the_old_plan(tmp_path: Path, monkey
     assert frozen is not None
     assert frozen.area.name == "here"
     assert len(frozen.cells) == len(small.cells)
+
+
+def test_a_part_that_begins_meanwhile_is_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The state of the build appears between two looks at the folder."""
+    folder = DatasetFolder(tmp_path)
+    listed = Path.iterdir
+
+    def begun(path: Path) -> Iterator[Path]:
+        folder.state.mkdir(exist_ok=True)
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", begun)
+    folder.check_usable()
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(StoreError, match="holds something else"):
+        DatasetFolder(tmp_path).check_usable()
