@@ -5,29 +5,26 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from m3leo_prep.core.errors import ConfigError
-from m3leo_prep.core.raster import Absent, Item, Raster, Slot, SourceInfo
+from m3leo_prep.core.raster import Item, Slot, SourceInfo
 from m3leo_prep.core.reasons import Reason
 from m3leo_prep.sources.asf.gssic.metrics import GEOMETRY, Stack, geometric
-from m3leo_prep.sources.asf.gssic.source import (
+from m3leo_prep.sources.asf.gssic.tiled import (
     CITATION,
     CONCURRENT_READS,
     LICENCE,
     PITCH,
     VERSION,
+    Tiled,
     chosen,
-    told,
     version_of,
 )
-from m3leo_prep.sources.asf.source import Asf
 
 if TYPE_CHECKING:
-    from odc.geo.geobox import GeoBox
     from shapely.geometry.base import BaseGeometry
 
-    from m3leo_prep.ports.cost import Cost
     from m3leo_prep.ports.source import Source
 
 _ORBIT = re.compile(r"(\d{1,3})([AD])_\w+")
@@ -36,7 +33,7 @@ _DIRECTIONS = {"A": "ascending", "D": "descending"}
 
 
 @dataclass(frozen=True, slots=True)
-class GssicGeometry(Asf):
+class GssicGeometry(Tiled):
     """Local incidence angle and layover and shadow, which belong to no season; orbits are never merged."""
 
     product: str = "gssic-geometry"
@@ -45,6 +42,7 @@ class GssicGeometry(Asf):
     tile_list: str = ""
     """A CSV of the archive's files, with a column FILENAME or LINK; none = the bucket is asked."""
     _stacks: tuple[Stack, ...] = field(init=False, repr=False, compare=False)
+    _by: ClassVar[Literal["season", "orbit"]] = "orbit"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_stacks", geometric(self.bands))
@@ -89,27 +87,6 @@ class GssicGeometry(Asf):
                     acquisition=f"{number:03d}{direction}",
                     properties=about,
                 )
-
-    def read(
-        self,
-        items: Sequence[Item],
-        geobox: GeoBox,
-        slot: Slot,  # noqa: ARG002  an item knows its orbit
-    ) -> Iterable[Raster | Absent]:
-        """Yield the pixels around ``geobox``; see ``Source``."""
-        from m3leo_prep.sources.asf.gssic.reading import read
-
-        return read(self._stacks, items, geobox, "orbit", self.tile_list)
-
-    def estimate(self, windows: Sequence[GeoBox], slots: Sequence[Slot], items: Sequence[Item]) -> Cost:  # noqa: ARG002  items know theirs
-        """Return requests and bytes of fetching what the windows want of all items."""
-        from m3leo_prep.sources.asf.gssic.cost import fetching
-
-        return fetching(items, [name for stack in self._stacks for name in stack.files], windows)
-
-    def probe(self) -> str:
-        """Return that the bucket answers; one request."""
-        return told()
 
 
 def _orbits(names: Iterable[str]) -> list[tuple[int, str, str]]:

@@ -2,42 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from m3leo_prep.core.plan import digest_of
-from m3leo_prep.core.raster import Absent, Item, Raster, Slot, SourceInfo
+from m3leo_prep.core.raster import Item, Slot, SourceInfo
 from m3leo_prep.core.reasons import Reason
 from m3leo_prep.sources.asf.gssic.metrics import Stack, seasonal
 from m3leo_prep.sources.asf.gssic.seasons import MONTHS, SEASONS, YEAR, seasons_of
-from m3leo_prep.sources.asf.source import Asf
+from m3leo_prep.sources.asf.gssic.tiled import (
+    CITATION,
+    CONCURRENT_READS,
+    LICENCE,
+    PITCH,
+    VERSION,
+    Tiled,
+    chosen,
+    version_of,
+)
 
 if TYPE_CHECKING:
-    from odc.geo.geobox import GeoBox
     from shapely.geometry.base import BaseGeometry
 
-    from m3leo_prep.ports.cost import Cost
     from m3leo_prep.ports.source import Source
-    from m3leo_prep.sources.asf.gssic.catalogue import Listed
 
-VERSION = "1"
-"""Bumped when the same files would give other pixels."""
-PITCH = 92.7
-"""Metres: 3 arc seconds."""
-CONCURRENT_READS = 4
-"""Windows of a unit under way at once, each of which fetches its files side by side."""
-LICENCE = "CC-BY-4.0"
-CITATION = (
-    "Kellndorfer et al. (2022): Global seasonal Sentinel-1 interferometric coherence and backscatter data set. "
-    "Sci Data 9, 73. https://doi.org/10.1038/s41597-022-01189-6"
-)
 ATTRIBUTES: Mapping[str, Any] = MappingProxyType({"period": "2019-12-01 to 2020-11-30", "seasons": MONTHS})
 
 
 @dataclass(frozen=True, slots=True)
-class Gssic(Asf):
+class Gssic(Tiled):
     """Medians of coherence, mean backscatter and decay of coherence, of four seasons, on 3 arc seconds."""
 
     product: str = "gssic"
@@ -49,6 +43,7 @@ class Gssic(Asf):
     tile_list: str = ""
     """A CSV of the archive's files, with a column FILENAME or LINK; none = the bucket is asked."""
     _stacks: tuple[Stack, ...] = field(init=False, repr=False, compare=False)
+    _by: ClassVar[Literal["season", "orbit"]] = "season"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_stacks", seasonal(self.variables, self.polarisation))
@@ -91,50 +86,6 @@ class Gssic(Asf):
                     f"{season.name}_{YEAR}",
                     {"tile": folder, "season": season.name, **{name: file.size for name, file in own.items()}},
                 )
-
-    def read(
-        self,
-        items: Sequence[Item],
-        geobox: GeoBox,
-        slot: Slot,  # noqa: ARG002  an item knows its season
-    ) -> Iterable[Raster | Absent]:
-        """Yield the pixels around ``geobox``; see ``Source``."""
-        from m3leo_prep.sources.asf.gssic.reading import read
-
-        return read(self._stacks, items, geobox, "season", self.tile_list)
-
-    def estimate(self, windows: Sequence[GeoBox], slots: Sequence[Slot], items: Sequence[Item]) -> Cost:  # noqa: ARG002  items know theirs
-        """Return requests and bytes of fetching what the windows want of all items."""
-        from m3leo_prep.sources.asf.gssic.cost import fetching
-
-        return fetching(items, [name for stack in self._stacks for name in stack.files], windows)
-
-    def probe(self) -> str:
-        """Return that the bucket answers; one request."""
-        return told()
-
-
-def chosen(files: Mapping[str, Listed], prefix: str, stacks: Sequence[Stack]) -> dict[str, Listed]:
-    """Return those files that the stacks are made of, by metric, in their order."""
-    names = [name for stack in stacks for name in stack.files]
-    return {name: files[prefix + name] for name in names if prefix + name in files}
-
-
-def version_of(files: Mapping[str, Listed]) -> str:
-    """Return what changes with the content of any of some files, as far as the archive tells."""
-    return digest_of([[name, file.size, file.etag] for name, file in files.items()])[:16]
-
-
-def told() -> str:
-    """Return one line on the bucket, from the listing of one tile."""
-    from m3leo_prep.sources.asf.gssic.bucket import BUCKET, Refused, listing
-
-    tile = "N48W090"
-    try:
-        files = len(listing(f"data/tiles/{tile}"))
-    except Refused:
-        return f"{BUCKET} answers, and does not let itself be listed: give `tile_list:`"
-    return f"{BUCKET} answers: {files} files of tile {tile}"
 
 
 if TYPE_CHECKING:

@@ -41,6 +41,7 @@ def unpack(archive: Path, folder: Path, suffixes: Collection[str]) -> None:
                     out.flush()
                     os.fsync(out.fileno())
         made.rename(folder)
+    # zipfile's words for damage, an unknown compression (NotImplementedError) and encryption (RuntimeError).
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise CorruptError(f"the product is no readable archive: {error}", where=archive.name, hint=_AGAIN) from error
     except OSError as error:

@@ -115,7 +115,7 @@ def alone(name: str) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path)
         lock.acquire()
-    except (OSError, NotImplementedError) as error:
+    except (OSError, NotImplementedError) as error:  # the second: filelock's, of a file system without locks
         raise _unwritable(error, path) from error
     try:
         yield

@@ -23,15 +23,9 @@ from m3leo_prep.sources.asf.hyp3 import client, desk, shelf
 from m3leo_prep.sources.asf.hyp3.jobs import next_month
 from m3leo_prep.testing.earthdata import cut, error, expired, flipped, hyp3, reset, slow, unauthorized
 from m3leo_prep.testing.earthdata.holdings import Job
-from tests.sources.asf.hyp3.held import GRID, HERE, SUMMER, hurry, makes, scene
+from tests.sources.asf.hyp3.held import GRID, HERE, SUMMER, hurry, scene
 
 CHIP = GRID[100:140, 100:140]
-
-
-@pytest.fixture(scope="module")
-def made_once(tmp_path_factory):
-    """Return what makes products, which all tests here share."""
-    return makes(tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture(autouse=True)

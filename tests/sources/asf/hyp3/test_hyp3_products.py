@@ -21,16 +21,10 @@ from m3leo_prep.sources.asf import Asf
 from m3leo_prep.sources.asf.hyp3 import shelf
 from m3leo_prep.sources.asf.hyp3.phase import METRES_PER_RADIAN, unit_vector
 from m3leo_prep.testing.source import SourceContract
-from tests.sources.asf.hyp3.held import GRID, GRID_80, HERE, LOS, PAIRS, SUMMER, burst, hurry, makes, scene
+from tests.sources.asf.hyp3.held import GRID, GRID_80, HERE, LOS, PAIRS, SUMMER, burst, hurry, scene
 
 CHIP = GRID[100:140, 100:140]
 CHIP_80 = GRID_80[40:60, 40:80]
-
-
-@pytest.fixture(scope="module")
-def made_once(tmp_path_factory):
-    """Return what makes products, which all tests here share."""
-    return makes(tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture(autouse=True)
