@@ -21,11 +21,10 @@ from uuid import uuid4
 
 import google_crc32c
 
-from m3leo_prep.core.errors import ConfigError
+from m3leo_prep.blobs.room import FOLDER_VARIABLE, allowed_bytes, cache_folder
 from m3leo_prep.ports.blobs import Readable
 
-FOLDER_VARIABLE, SIZE_VARIABLE = "M3LEO_PREP_CACHE", "M3LEO_PREP_CACHE_GB"
-DEFAULT_FOLDER, DEFAULT_GB = "~/.cache/m3leo-prep", "10"
+SIZE_VARIABLE, DEFAULT_GB = "M3LEO_PREP_CACHE_GB", "10"
 SHARES = 16
 """Sub-folders of a dataset; powers of two up to 256."""
 LOOK_AFTER = 1 / 8
@@ -50,19 +49,10 @@ def cached(source: Readable, key: str) -> Readable:
     Raises:
         ConfigError: ``M3LEO_PREP_CACHE_GB`` is no size.
     """
-    given = os.environ.get(SIZE_VARIABLE) or DEFAULT_GB
-    try:
-        limit = int(float(given) * 1e9)
-    except (ValueError, OverflowError):
-        limit = -1
-    if limit < 0:
-        raise ConfigError(
-            f"{given!r} is no size in GB", where=SIZE_VARIABLE, hint="such as 10, or 0 for no cache on disk"
-        )
+    limit = allowed_bytes(SIZE_VARIABLE, DEFAULT_GB, hint="such as 10, or 0 for no cache on disk")
     if limit == 0:
         return source
-    root = Path(os.environ.get(FOLDER_VARIABLE) or DEFAULT_FOLDER).expanduser()
-    return Cached(source, root, re.sub(r"[^0-9A-Za-z]+", "-", key), limit)
+    return Cached(source, cache_folder(), re.sub(r"[^0-9A-Za-z]+", "-", key), limit)
 
 
 @dataclass(frozen=True, slots=True)

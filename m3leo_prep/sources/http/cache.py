@@ -23,10 +23,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PosixPath
 from typing import Any
 
-from m3leo_prep.core.errors import ConfigError, PrepError, StoreError
+from m3leo_prep.blobs.room import FOLDER_VARIABLE, allowed_bytes, cache_folder
+from m3leo_prep.core.errors import PrepError, StoreError
 
-FOLDER_VARIABLE, SIZE_VARIABLE = "M3LEO_PREP_CACHE", "M3LEO_PREP_DOWNLOADS_GB"
-DEFAULT_FOLDER, DEFAULT_GB = "~/.cache/m3leo-prep", "50"
+SIZE_VARIABLE, DEFAULT_GB = "M3LEO_PREP_DOWNLOADS_GB", "50"
 LOOK_AFTER = 1 / 32
 """Of the limit: written by this process between two looks at what is there."""
 TOLERATED, LEFT = 7 / 8, 3 / 4
@@ -201,14 +201,8 @@ def downloads() -> FileCache:
     Raises:
         ConfigError: ``$M3LEO_PREP_DOWNLOADS_GB`` is no size.
     """
-    given = os.environ.get(SIZE_VARIABLE) or DEFAULT_GB
-    try:
-        limit = int(float(given) * 1e9)
-    except (ValueError, OverflowError):
-        limit = -1
-    if limit < 0:
-        raise ConfigError(f"{given!r} is no size in GB", where=SIZE_VARIABLE, hint="such as 50")
-    folder = Path(os.environ.get(FOLDER_VARIABLE) or DEFAULT_FOLDER).expanduser() / "downloads"
+    limit = allowed_bytes(SIZE_VARIABLE, DEFAULT_GB, hint="such as 50")
+    folder = cache_folder() / "downloads"
     with _caches_lock:
         return _caches.setdefault((folder, limit), FileCache(folder, limit))
 
