@@ -12,7 +12,7 @@ from m3leo_prep.core.plan import Plan
 from m3leo_prep.core.recipe import Recipe, parse_recipe
 from m3leo_prep.core.sample import Sample
 from m3leo_prep.pipeline.areas import load_area
-from m3leo_prep.pipeline.plan import make_plan
+from m3leo_prep.pipeline.plan import make_plan, with_sources_of
 from m3leo_prep.pipeline.recipes import load_recipe, recipe_names
 from m3leo_prep.pipeline.state import DatasetFolder
 from m3leo_prep.ports.runner import Runner
@@ -50,6 +50,8 @@ def plan(
     area = load_area(aoi, yes=yes) if isinstance(aoi, str) else aoi
     chosen, base = _recipe(recipe)
     previous = DatasetFolder(Path(out)).frozen() if out is not None else None
+    if previous is not None and not isinstance(recipe, Recipe):
+        chosen = with_sources_of(chosen, previous)
     drawn = Sample(sample) if isinstance(sample, int) else sample
     return make_plan(chosen, area, base=base, previous=previous, sample=drawn, refresh=refresh, sources=sources)
 

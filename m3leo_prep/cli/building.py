@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from m3leo_prep.blobs.location import local_path
-from m3leo_prep.cli.costing import costs_document, print_costs, short_source
+from m3leo_prep.cli.costing import costs_document, offers_document, print_costs, print_offers, short_source
 from m3leo_prep.cli.render import ERR, print_json, print_table, progress, size
 from m3leo_prep.cli.splitting import print_splits, splits_document, splits_in_words
 from m3leo_prep.cli.watching import Following, Notifier, Units, stoppable
@@ -28,7 +28,7 @@ from m3leo_prep.core.text import near
 from m3leo_prep.pipeline.areas import load_area
 from m3leo_prep.pipeline.build import BuildResult, OnQuota
 from m3leo_prep.pipeline.parts import Part, share
-from m3leo_prep.pipeline.plan import make_plan
+from m3leo_prep.pipeline.plan import make_plan, with_sources_of
 from m3leo_prep.pipeline.recipes import load_recipe, recipe_names
 from m3leo_prep.pipeline.state import DatasetFolder
 from m3leo_prep.pipeline.todo import Forecast, Todo
@@ -50,21 +50,36 @@ def run_plan(
     recipe: str | None,
     *,
     layers: list[str] | None,
+    sources: list[str],
     sample: int | None,
     by: str | None,
     seed: int | None,
     skip_buffer: bool,
     measure: int,
+    compare: bool,
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Print the plan of a build."""
+    """Print the plan of a build, or what each source that its layers list would take."""
+    from m3leo_prep.pipeline.costing.comparison import compare as compare_sources
     from m3leo_prep.pipeline.costing.projection import check_layers, costs
     from m3leo_prep.pipeline.unit import WORK_BYTES
 
     chosen, base = _recipe(recipe)
+    chosen = _from_sources(chosen, sources)
     _check_layers(chosen, layers)
     drawn = _sample(sample, by, seed)
+    if compare:
+        area = load_area(aoi, yes=yes)
+        with _quiet():
+            offers = compare_sources(
+                chosen, area, base=base, work_bytes=WORK_BYTES, layers=layers, sample=drawn, say=_say
+            )
+        if as_json:
+            print_json({"area": area.name, "offers": offers_document(offers)})
+        else:
+            print_offers(offers)
+        return
     with _quiet():
         plan = make_plan(
             chosen,
@@ -87,6 +102,7 @@ def run_build(
     out: str | None,
     *,
     layers: list[str] | None,
+    sources: list[str],
     workers: int | None,
     memory: str | None,
     runner: str,
@@ -116,6 +132,7 @@ def run_build(
     waits = _on_quota(on_quota)
     allowed = Budget.parse(budget) if budget else None
     chosen, base = _recipe(recipe)
+    chosen = _from_sources(chosen, sources)
     area = load_area(aoi, yes=yes)
     path = Path(out or f"{re.sub(r'[^A-Za-z0-9.-]+', '_', area.name)}-{chosen.name}")
     folder = DatasetFolder(path)
@@ -129,6 +146,8 @@ def run_build(
         # The first part plans; the others wait, and find its plan instead of asking the sources again.
         with _quiet(), planning(folder.state) if owned and not dry_run else nullcontext():
             previous = folder.frozen()
+            if previous is not None:
+                chosen = _from_sources(with_sources_of(chosen, previous), sources)
             plan = make_plan(
                 chosen,
                 area,
@@ -266,6 +285,16 @@ def _recipe(name: str | None) -> tuple[Recipe, Path]:
     if name is None:
         ERR.print(f"no --recipe: {DEFAULT_RECIPE}; there are {', '.join(recipe_names())}", soft_wrap=True)
     return load_recipe(name or DEFAULT_RECIPE)
+
+
+def _from_sources(recipe: Recipe, chosen: Sequence[str]) -> Recipe:
+    """Return the recipe with the sources that ``--source LAYER=NAME`` says."""
+    for text in chosen:
+        layer, sign, source = text.partition("=")
+        if not sign:
+            raise ConfigError(f"--source is LAYER=NAME, not '{text}'", hint="such as --source s2=gee")
+        recipe = recipe.with_source(layer, source)
+    return recipe
 
 
 def _check_layers(recipe: Recipe, layers: list[str] | None) -> None:

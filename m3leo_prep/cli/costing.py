@@ -11,6 +11,7 @@ from m3leo_prep.cli.lines import say
 from m3leo_prep.cli.render import OUT, duration, print_table, size
 
 if TYPE_CHECKING:
+    from m3leo_prep.pipeline.costing.comparison import Offer
     from m3leo_prep.pipeline.costing.projection import Charge, LayerCost
 
 
@@ -46,6 +47,34 @@ def print_costs(rows: Sequence[LayerCost]) -> None:
             _measured(row)
     for unit in dict.fromkeys(unit for row in rows for unit in row.cost.allowances):
         _unit(unit, [row for row in rows if unit in row.cost.allowances])
+
+
+def offers_document(offers: Sequence[Offer]) -> list[dict[str, Any]]:
+    """Return what sources offer as JSON values."""
+    return [asdict(offer) for offer in offers]
+
+
+def print_offers(offers: Sequence[Offer]) -> None:
+    """Print what each source that a layer lists would take; the one that the recipe takes has a star."""
+    table: list[tuple[Any, ...]] = []
+    for offer in offers:
+        name = short_source(offer.source) + (" *" if offer.is_chosen else "")
+        if offer.items is None:
+            table.append((offer.layer, name, "-", "-", "-", "-", "-"))
+            continue
+        fetched: tuple[Any, ...] = ("not told",) * 3
+        if offer.cost is not None:
+            fetched = _line(offer.layer, offer.source, [offer.cost])[2:]
+        table.append((offer.layer, name, offer.items, f"{offer.pitch:g} m", *fetched))
+    columns = ("layer", "source", "items", "pixel", "requests", "download", "time")
+    print_table("sources compared; * is what the recipe takes", columns, table)
+    for offer in offers:
+        if offer.obstacle:
+            say(f"{offer.layer} from {short_source(offer.source)}: {offer.obstacle}")
+        elif offer.cost is not None:
+            for unit in offer.cost.cost.allowances:
+                _unit(unit, [offer.cost])
+    say("another one is taken with --source LAYER=NAME")
 
 
 def _line(layer: str, source: str, rows: Sequence[LayerCost]) -> tuple[Any, ...]:

@@ -45,6 +45,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON to standard outpu
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DatasetPath = Annotated[str, typer.Argument(metavar="DATASET", help="Folder of the dataset.")]
 Chip = Annotated[str, typer.Argument(metavar="CHIP", help="Chip id, or its row number.")]
+Sources = Annotated[
+    list[str] | None,
+    typer.Option("--source", metavar="LAYER=NAME", help="Take a layer from another source that its recipe lists."),
+]
 SampleSize = Annotated[int | None, typer.Option("--sample", min=1, help="Only about this many chips, spread out.")]
 SampleBy = Annotated[
     str | None,
@@ -82,6 +86,7 @@ def build(
     recipe: RecipeName = None,
     out: Out = None,
     layers: Layers = None,
+    source: Sources = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Units built at a time. Default: one per core.")] = None,
     memory: Annotated[str | None, typer.Option(help="Memory for all workers, such as 8GB.")] = None,
     runner: Annotated[
@@ -117,6 +122,7 @@ def build(
         recipe,
         out,
         layers=_names(layers),
+        sources=source or [],
         workers=workers,
         memory=memory,
         runner=runner,
@@ -142,6 +148,7 @@ def plan(
     aoi: Aoi,
     recipe: RecipeName = None,
     layers: Layers = None,
+    source: Sources = None,
     sample: SampleSize = None,
     by: SampleBy = None,
     seed: SampleSeed = None,
@@ -149,6 +156,9 @@ def plan(
     measure: Annotated[
         int, typer.Option("--measure", metavar="N", min=0, help="Read N windows of each layer to see what they cost.")
     ] = 0,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Show what each source that a layer lists would take.")
+    ] = False,
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
@@ -162,11 +172,13 @@ def plan(
         aoi,
         recipe,
         layers=_names(layers),
+        sources=source or [],
         sample=sample,
         by=by,
         seed=seed,
         skip_buffer=skip_buffer,
         measure=measure,
+        compare=compare,
         yes=yes,
         as_json=as_json,
     )

@@ -8,8 +8,9 @@ from difflib import get_close_matches
 from typing import Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from m3leo_prep.core.alternatives import spread
 from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.layer import Codec
 from m3leo_prep.core.text import near
@@ -89,19 +90,19 @@ class LayerModel(BaseModel):
     """A static layer of heights in this recipe, at which the source computes what depends on the ground."""
     terrain: list[Literal["slope", "aspect"]] | None = None
     """Computed from the layer's height on the chip's lattice, after projection."""
+    alternatives: dict[str, dict[str, Any]] = Field({}, exclude=True, repr=False)
+    """What the layer says with each source that it lists. A dataset is built from one, which its own recipe names."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_source(cls, value: Any) -> Any:
+        return spread(value) if isinstance(value, dict) else value
 
     @field_validator("terrain")
     @classmethod
     def _once(cls, value: list[str] | None) -> list[str] | None:
         if value is not None and len(set(value)) != len(value):
             raise ValueError("each once")
-        return value
-
-    @field_validator("source", mode="before")
-    @classmethod
-    def _one_source(cls, value: Any) -> Any:
-        if isinstance(value, list):
-            raise ValueError("alternative sources are not built yet: name one source")  # noqa: TRY004  pydantic wants ValueError
         return value
 
     @property
@@ -188,6 +189,26 @@ class Recipe(_Strict):
     def codec(self, layer: str) -> Codec:
         """Return how a layer's chunks are compressed: as it says itself, else as ``storage`` says."""
         return self.layers[layer].codec or self.storage.codec
+
+    def with_source(self, layer: str, source: str) -> Recipe:
+        """Return the recipe with a layer from another of the sources that it lists.
+
+        Raises:
+            ConfigError: there is no such layer, or it does not list the source.
+        """
+        if layer not in self.layers:
+            raise ConfigError(f"the recipe '{self.name}' has no layer '{layer}'", hint=near(layer, self.layers))
+        model = self.layers[layer]
+        if source == model.source:
+            return self
+        if source not in model.alternatives:
+            names = list(model.alternatives) or [model.source]
+            raise ConfigError(f"the layer '{layer}' does not list source '{source}'", hint=near(source, names))
+        try:
+            other = LayerModel.model_validate({**model.alternatives[source], "alternatives": model.alternatives})
+        except ValidationError as error:
+            raise _explain(error, {}, f"layer {layer} from {source}") from None
+        return self.model_copy(update={"layers": {**self.layers, layer: other}})
 
     def resolved(self) -> dict[str, Any]:
         """Return the recipe with every default written out, as plain YAML values.

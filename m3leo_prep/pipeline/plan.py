@@ -131,6 +131,19 @@ def make_plan(
     return plan
 
 
+def with_sources_of(recipe: Recipe, previous: Plan) -> Recipe:
+    """Return the recipe with the sources that a dataset was begun with, where it lists several.
+
+    For who continues it without saying a source: the first one would take the place of the one that was chosen, and
+    all of the layer be built again.
+    """
+    for layer in previous.layers:
+        model = recipe.layers.get(layer.layer.name)
+        if model is not None and layer.source.name in model.alternatives:
+            recipe = recipe.with_source(layer.layer.name, layer.source.name)
+    return recipe
+
+
 def _check_limits(plan: Plan) -> None:
     """Raise ConfigError if the dataset could not be published: too many files, or too many in one folder."""
     files = plan.estimate().files

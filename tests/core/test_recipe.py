@@ -19,7 +19,7 @@ name: small
 layers:
   a: {source: ramp}
 """
-# Section 8 of the design, with one source where alternatives are not built yet.
+# Section 8 of the design.
 LARGE = """\
 name: m3leo
 grid: {chip_px: 448, resolution: 10}
@@ -29,6 +29,8 @@ layers:
   gssic:          {source: asf, product: gssic, slots: seasons,
                    variables: {coherence: [coh12, coh24], decay: [rho, tau, rmse]}}
   gunw:           {source: asf, product: gunw, slots: {pairs: {year: 2020, windows: {short: [0, 60]}, pick: far}}}
+  s2:             {source: [copernicus, gee], product: s2-l2a, slots: {months: 2020}, bands: [red, green, blue],
+                   cloud: scl, statistic: median}
   worldcover:     {role: label, source: gee, product: worldcover, year: 2020}
 splits: {policy: blocks, block_km: auto, shares: {train: 0.6, val: 0.2, test: 0.2},
          buffer_km: auto, buffer_side: train, seed: 42}
@@ -52,7 +54,7 @@ def test_the_smallest_recipe_gets_the_safe_defaults() -> None:
 
 def test_own_keys_are_ours_and_all_others_go_to_the_source() -> None:
     layers = parse_recipe(LARGE).layers
-    assert list(layers) == ["s1grd", "gssic", "gunw", "worldcover"]
+    assert list(layers) == ["s1grd", "gssic", "gunw", "s2", "worldcover"]
     s1 = layers["s1grd"]
     assert (s1.source, s1.statistic, s1.slots) == ("gee", "mean", {"seasons": 2020})
     assert s1.options == {"product": "s1-grd", "bands": ["vv", "vh"], "orbits": ["ascending", "descending"]}
@@ -104,7 +106,6 @@ def test_dates_stay_dates() -> None:
         (SMALL.replace("ramp}", "ramp, encoding: {scale: 2}}"), "line 3", "layers.a.encoding.dtype", "missing"),
         (SMALL.replace("source", "product"), "line 3", "'layers.a.source'", "missing"),
         (SMALL.replace("{source: ramp}", "ramp"), "line 3", "layers.a", "ramp"),
-        (SMALL.replace("ramp}", "[gee, asf]}"), "line 3", "layers.a.source", "name one source"),
         (SMALL.replace("  a:", "  S1-grd:"), "line 3", "'S1-grd'", "lower-case letters, digits and _"),
         (SMALL.replace("small", "My recipe"), "line 1", "name", "My recipe"),
         (SMALL + "  b: {source: ramp}\n  a: {source: ramp}\n", "line 5", "'a' stands twice", "line 3"),
@@ -177,7 +178,9 @@ def _again(recipe: Recipe) -> Recipe:
 @pytest.mark.parametrize("text", [SMALL, LARGE])
 def test_the_resolved_recipe_is_the_same_recipe(text: str) -> None:
     recipe = parse_recipe(text)
-    assert _again(recipe) == recipe
+    again = _again(recipe)
+    assert again.resolved() == recipe.resolved()
+    assert again == recipe or any(layer.alternatives for layer in recipe.layers.values()), "it names the one source"
     assert list(_again(recipe).layers) == list(recipe.layers)
 
 
@@ -274,3 +277,61 @@ def test_any_recipe_survives_the_round_trip(layers: dict[str, tuple[dict[str, An
     assert recipe.layers.keys() == layers.keys()
     for name, (own, options) in layers.items():
         assert recipe.layers[name].options == {key: value for key, value in options.items() if key not in own}
+
+
+SEVERAL = """\
+name: several
+layers:
+  s2: {source: [copernicus, {gee: {product: s2-sr, max_cloud: 20, resolution: 20}}], product: s2-l2a, bands: [red]}
+"""
+
+
+def test_a_layer_that_lists_sources_comes_from_the_first() -> None:
+    layer = parse_recipe(SEVERAL).layers["s2"]
+    assert (layer.source, layer.resolution) == ("copernicus", None)
+    assert layer.options == {"product": "s2-l2a", "bands": ["red"]}, "what only another source takes is not its option"
+    assert list(layer.alternatives) == ["copernicus", "gee"]
+
+
+def test_another_listed_source_brings_its_own_keys() -> None:
+    recipe = parse_recipe(SEVERAL)
+    other = recipe.with_source("s2", "gee")
+    layer = other.layers["s2"]
+    assert (layer.source, layer.resolution) == ("gee", 20)
+    assert layer.options == {"product": "s2-sr", "bands": ["red"], "max_cloud": 20}
+    assert other.with_source("s2", "copernicus") == recipe
+    assert recipe.with_source("s2", "copernicus") is recipe
+
+
+def test_the_resolved_recipe_names_the_one_source_that_it_is_built_from() -> None:
+    document = parse_recipe(SEVERAL).with_source("s2", "gee").resolved()["layers"]["s2"]
+    assert document["source"] == "gee"
+    assert "alternatives" not in document
+    again = parse_recipe(yaml.safe_dump({"name": "again", "layers": {"s2": document}})).layers["s2"]
+    assert again.options == {"product": "s2-sr", "bands": ["red"], "max_cloud": 20}
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("[gee, gee]", "'gee' twice"),
+        ("[]", "names no source"),
+        ("[{gee: {}, asf: {}}]", "a source is a name"),
+        ("[{gee: {source: asf}}]", "a source is a name"),
+        ("[3]", "a source is a name"),
+    ],
+)
+def test_lists_of_sources_that_say_nothing_clear_are_refused(source: str, said: str) -> None:
+    text = refused(f"name: x\nlayers:\n  a: {{source: {source}}}\n")
+    assert said in text
+    assert "my.yaml, line 3" in text
+
+
+def test_only_what_is_listed_can_be_chosen() -> None:
+    recipe = parse_recipe(SEVERAL)
+    with pytest.raises(ConfigError, match="does not list source 'asf'"):
+        recipe.with_source("s2", "asf")
+    with pytest.raises(ConfigError, match="has no layer 's1'"):
+        recipe.with_source("s1", "gee")
+    with pytest.raises(ConfigError, match="does not list source 'gee'"):
+        parse_recipe(SMALL).with_source("a", "gee")
