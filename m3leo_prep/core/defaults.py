@@ -58,10 +58,19 @@ QUADRATURE = {"bilinear": "quadrature_bilinear", "average": "quadrature_average"
 """By the method of a quantity, that of its standard deviation: the same weights, added in quadrature."""
 HORN = "horn"
 """Method of what is computed on the lattice from a layer's height, see ``ops.terrain``: nothing is resampled."""
+COUNTED = "counted"
+"""Method of what tells of how many acquisitions another array was made."""
+COUNT = "_count"
+"""Ends the name of what is counted, behind that of its variable."""
 
 
 def is_computed(array: Array) -> bool:
     """Return whether an array is computed from another one of its layer, and not read from the source."""
+    return array.method in {HORN, COUNTED}
+
+
+def is_terrain(array: Array) -> bool:
+    """Return whether an array is computed from its neighbours' heights."""
     return array.method == HORN
 
 
@@ -108,8 +117,8 @@ def default_statistic(kind: Kind, *, is_static: bool) -> Statistic:
 AVERAGING = frozenset({"mean", "median"})
 NOT_AVERAGED = frozenset({Kind.CLASSES, Kind.BITS, Kind.ANGLE, Kind.WRAPPED_PHASE, Kind.UNWRAPPED_PHASE})
 """Kinds whose codes, angles or phases have no plain mean."""
-ONE_ITEM = frozenset({"first", "last"})
-"""Statistics that take a pixel from one item."""
+ONE_ITEM = frozenset({"first", "last", "least_cloudy"})
+"""Statistics that take a pixel from the first item, in some order, that has it."""
 
 
 def check_statistic(kind: Kind, statistic: Statistic, *, where: str) -> None:
@@ -119,6 +128,12 @@ def check_statistic(kind: Kind, statistic: Statistic, *, where: str) -> None:
             f"statistic '{statistic}' makes no sense for {kind} values",
             where=where,
             hint="use `statistic: first`",
+        )
+    if statistic == "medoid" and kind is not Kind.REFLECTANCE:
+        raise ConfigError(
+            f"statistic 'medoid' is for the bands of a spectrum, not for {kind} values",
+            where=where,
+            hint="use `statistic: median` or `mean`",
         )
     if kind is Kind.UNCERTAINTY and statistic not in ONE_ITEM:
         raise ConfigError(

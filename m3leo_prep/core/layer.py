@@ -23,7 +23,7 @@ SERIES_CHUNK_BYTES = 64 * 2**10
 MAX_SHARDS_PER_ARRAY = 8_000
 MAX_BAND_CHUNK = 4
 
-Statistic = Literal["first", "last", "mean", "median", "min", "max", "count"]
+Statistic = Literal["first", "last", "least_cloudy", "mean", "median", "medoid", "min", "max", "count"]
 Codec = Literal["zstd", "lz4", "none"]
 """How chunks are compressed: smallest, fastest to decode, or not at all."""
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from m3leo_prep.core.alternatives import spread
 from m3leo_prep.core.errors import ConfigError
-from m3leo_prep.core.layer import Codec
+from m3leo_prep.core.layer import Codec, Statistic
 from m3leo_prep.core.text import near
 
 MAX_DEPTH = 20
@@ -80,8 +80,10 @@ class LayerModel(BaseModel):
     ) = None
     """Default: by the kind of quantity and the direction (table of the format page). Standard deviations take
     ``bilinear`` and ``average`` as the quadrature of the same weights."""
-    statistic: Literal["first", "last", "mean", "median", "min", "max", "count"] | None = None
+    statistic: Statistic | None = None
     """How several items of one slot become one value. Default: by the kind of quantity."""
+    counts: bool = False
+    """Besides each variable, of how many acquisitions a pixel was made: ``<variable>_count``."""
     band_chunk: int | None = Field(None, ge=1)
     codec: Codec | None = None
     """How its chunks are compressed. Default: as ``storage`` says."""
@@ -213,11 +215,13 @@ class Recipe(_Strict):
     def resolved(self) -> dict[str, Any]:
         """Return the recipe with every default written out, as plain YAML values.
 
-        Codecs, ``dem``, and licence and citation of the units, are written where they are not the default: a recipe
-        without them reads as before there were any.
+        Codecs, ``dem``, ``counts``, and licence and citation of the units, are written where they are not the default:
+        a recipe without them reads as before there were any.
         """
         layers = {
-            name: model.model_dump(mode="json", exclude={key for key in ("codec", "dem") if not getattr(model, key)})
+            name: model.model_dump(
+                mode="json", exclude={key for key in ("codec", "dem", "counts") if not getattr(model, key)}
+            )
             | model.options
             for name, model in self.layers.items()
         }

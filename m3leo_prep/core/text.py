@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+MOST_LISTED = 60
+"""Choices of a hint."""
+
 
 def near(word: str, choices: Iterable[str], *, most: int = 3) -> str:
     """Return `` Did you mean 'x'?`` for a close match, else the choices, else nothing.
@@ -18,4 +21,5 @@ def near(word: str, choices: Iterable[str], *, most: int = 3) -> str:
         return "did you mean " + " or ".join(f"'{name}'" for name in close) + "?"
     if not known:
         return ""
-    return "choose from: " + ", ".join(known)
+    more = f" and {len(known) - MOST_LISTED:,} more" if len(known) > MOST_LISTED else ""
+    return "choose from: " + ", ".join(known[:MOST_LISTED]) + more

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m3leo_prep.core.layer import Statistic
+from m3leo_prep.ops.medoid import medoid
 
 VERSION = 1
 """Bumped when the same input gives other output; part of every unit's digest."""
@@ -75,7 +76,7 @@ class Composite:
     def add(self, look: Look) -> None:
         """Take in one acquisition."""
         self._n_looks += 1
-        if self._statistic == "median":
+        if self._statistic in {"median", "medoid"}:
             self._looks.append(look)
             return
         if self._n_looks == 1:
@@ -116,6 +117,8 @@ class Composite:
         """Return the composite, or None if nothing was added."""
         if self._n_looks == 0:
             return None
+        if self._statistic == "medoid":
+            return _medoid(self._looks)
         if self._statistic == "median" and self._n_looks > 1:
             return _median(self._looks)
         if self._count is None:
@@ -134,6 +137,14 @@ class Composite:
             return Look(mean.astype(self._dtype), valid, self._observed)
         assert self._best is not None
         return Look(self._best, valid, self._observed)
+
+
+def _medoid(looks: list[Look]) -> Look:
+    """Return per pixel the look nearest to all others; a look counts where all its bands are valid."""
+    values = np.stack([look.values for look in looks])
+    best = medoid(values, np.stack([look.valid.all(axis=0) for look in looks]))
+    chosen = np.take_along_axis(values, np.maximum(best, 0)[None, None], axis=0)[0]
+    return Look(chosen, np.broadcast_to(best >= 0, chosen.shape), np.any([look.observed for look in looks], axis=0))
 
 
 def _median(looks: list[Look]) -> Look:

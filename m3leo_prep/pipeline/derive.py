@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from m3leo_prep.core.defaults import is_computed
+from m3leo_prep.core.defaults import COUNT, COUNTED, ONE_ITEM, is_computed, is_terrain
 from m3leo_prep.core.errors import ConfigError, CorruptError, NoData
 from m3leo_prep.core.layer import Array, Layer
 from m3leo_prep.core.raster import Absent, Item, Kind, Raster, Slot
@@ -27,7 +27,6 @@ from m3leo_prep.ports.source import Source
 if TYPE_CHECKING:
     from m3leo_prep.ports.heights import Heights, OnHeights
 
-MOSAICS = frozenset({"first", "last"})
 UNMIXED = frozenset({Kind.CLASSES, Kind.BITS})
 """Kinds whose codes stay what they are."""
 UNDATED = "\0"
@@ -96,15 +95,18 @@ def derive(
     """
     result = Derived({array.variable.name: None for array in layer.arrays})
     arrays = [array for array in layer.arrays if not is_computed(array)]
-    margin = MARGIN if len(arrays) < len(layer.arrays) else 0
+    margin = MARGIN if any(is_terrain(array) for array in layer.arrays) else 0
     if margin:
         geobox = geobox.pad(margin)
     # A source that composites has applied the statistic: what it gives is laid as one tile.
     info = source.describe()
     composited = info.composites
-    laid_only = {array.variable.name for array in arrays if composited or array.statistic in MOSAICS}
+    laid_only = {array.variable.name for array in arrays if composited or array.statistic in ONE_ITEM}
     mosaics = {name: Mosaic() for name in sorted(laid_only)}
     composites = {a.variable.name: Composite(a.statistic) for a in arrays if a.variable.name not in laid_only}
+    seen: dict[str, dict[str, NDArray[np.bool_]]] = {
+        array.variable.name.removesuffix(COUNT): {} for array in layer.arrays if array.method == COUNTED
+    }
     for group, tiles in enumerate([list(items)] if composited and items else _groups(items, layer)):
         passes = {name: Mosaic() for name in composites}
         together = [tiles] if composited or info.joint else [[tile] for tile in tiles]
@@ -122,6 +124,9 @@ def derive(
                     result.operations |= {tile.item.id: (pair, operation) for tile in piece.tiles}
                 look = _align(piece.raster, array, geobox)
                 shown = (mosaics.get(name) or passes[name]).add(look, own=own)
+                if name in seen:
+                    before = seen[name].get(_pass(tiles[0]))
+                    seen[name][_pass(tiles[0])] = look.valid if before is None else before | look.valid
                 if observe is not None:
                     observe(Laid(array, group, piece, _inner(look, margin), _within(shown, margin)))
                 if not tells_chips:
@@ -139,6 +144,7 @@ def derive(
                 composites[name].add(laid)
     result.looks |= {name: mosaic.result() for name, mosaic in mosaics.items()}
     result.looks |= {name: composite.result() for name, composite in composites.items()}
+    result.looks |= {name + COUNT: _counted(result.looks[name], list(valid.values())) for name, valid in seen.items()}
     if margin:
         (height,) = (array.variable.name for array in arrays if array.variable.kind is Kind.CONTINUOUS)
         computed = _terrain(layer, result.looks[height])
@@ -146,9 +152,16 @@ def derive(
     return result
 
 
+def _counted(look: Look | None, valid: Sequence[NDArray[np.bool_]]) -> Look | None:
+    """Return of how many acquisitions each pixel could be made; 0 where all that were seen are masked."""
+    if look is None:
+        return None
+    return Look(np.stack(valid).sum(axis=0, dtype=np.uint16), look.observed, look.observed)
+
+
 def _terrain(layer: Layer, height: Look | None) -> dict[str, Look | None]:
     """Return what is computed from heights, which have a margin."""
-    wanted = [array.variable.name for array in layer.arrays if is_computed(array)]
+    wanted = [array.variable.name for array in layer.arrays if is_terrain(array)]
     if height is None:
         return dict.fromkeys(wanted)
     looks: dict[str, Look | None] = {}
@@ -187,9 +200,17 @@ def _acquisition(item: Item) -> str:
     return item.acquisition or ("" if item.datetime is None else item.id)
 
 
+def _pass(item: Item) -> str:
+    """Return what the tiles of one acquisition share, which count once."""
+    return item.acquisition or item.id
+
+
 def _groups(items: Sequence[Item], layer: Layer) -> Iterable[list[Item]]:
     """Return the items that make one look each: the tiles of a pass, or, in a mosaic, all tiles without a date."""
-    mosaic = all(array.statistic in MOSAICS for array in layer.arrays)
+    if any(array.statistic == "least_cloudy" for array in layer.arrays):
+        # By the cloud of each tile, not of what a window sees of its pass: no pixel depends on the window.
+        return [[item] for item in sorted(items, key=_cloud)]
+    mosaic = all(array.statistic in ONE_ITEM for array in layer.arrays)
     groups: dict[str, list[Item]] = {}
     for item in items:
         groups.setdefault(_acquisition(item) or (UNDATED if mosaic else item.id), []).append(item)
@@ -197,6 +218,17 @@ def _groups(items: Sequence[Item], layer: Layer) -> Iterable[list[Item]]:
     if all(array.statistic == "last" for array in layer.arrays):
         return [group[::-1] for group in reversed(ordered)]
     return ordered
+
+
+def _cloud(item: Item) -> float:
+    cloud = item.properties.get("cloud_cover")
+    if isinstance(cloud, str) or cloud is None:
+        raise ConfigError(
+            "the item does not tell its cloud cover, by which `statistic: least_cloudy` orders",
+            where=f"item {item.id}",
+            hint="use `statistic: median`, `medoid` or `first`",
+        )
+    return cloud
 
 
 def read_rasters(

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from m3leo_prep.core.area import Area
-from m3leo_prep.core.defaults import is_computed
+from m3leo_prep.core.defaults import is_computed, is_terrain
 from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.grid import Cells, Grid
 from m3leo_prep.core.layer import Layer
@@ -303,10 +303,12 @@ def _span(layer: Layer) -> str:
 
 def _op_versions(layer: Layer) -> dict[str, int]:
     # Imported here: the operations need numba, which only a build needs.
-    from m3leo_prep.ops import composite, join, terrain, warp
+    from m3leo_prep.ops import composite, join, medoid, terrain, warp
 
     read = [array for array in layer.arrays if not is_computed(array)]
     versions = {f"warp.{array.method}": warp.VERSIONS[warp.Method(array.method)] for array in read}
-    if len(read) < len(layer.arrays):
+    if any(is_terrain(array) for array in layer.arrays):
         versions["terrain"] = terrain.VERSION
+    if any(array.statistic == "medoid" for array in read):
+        versions["medoid"] = medoid.VERSION
     return versions | {"composite": composite.VERSION, "join": join.VERSION}

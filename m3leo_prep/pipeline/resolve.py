@@ -110,6 +110,8 @@ def resolve_layer(
             where=where,
             hint="make each a layer of its own",
         )
+    if model.counts:
+        arrays += _counts(arrays, info, where)
     if model.terrain:
         arrays += _terrain(model.terrain, arrays, pitch, is_static=slots[0].is_static, where=where)
     arrays = tuple(replace(array, codec=codec) for array in arrays)
@@ -176,6 +178,26 @@ def _resolve_array(
     if len(variable.bands) % chunk:
         raise ConfigError(f"band_chunk {chunk} does not divide {len(variable.bands)} bands", where=where)
     return Array(variable, encoding, method, statistic, chunk)
+
+
+def _counts(arrays: tuple[Array, ...], info: SourceInfo, where: str) -> tuple[Array, ...]:
+    """Return what tells of how many acquisitions the pixels of each quantity are made."""
+    if info.composites:
+        raise ConfigError(
+            "`counts:` needs the single acquisitions, but this source delivers what it has composited itself",
+            where=where,
+            hint="add a layer of the same with `statistic: count`, or say `composite: local` where the source has it",
+        )
+    quantities = [array for array in arrays if array.variable.kind not in CODES]
+    encoding = Encoding("uint16", 65535, valid_min=0, valid_max=65534, unit="1")
+    made = []
+    for array in quantities:
+        of = array.variable
+        about = {"computed_from": of.name, "algorithm": "acquisitions of the slot whose pixel is valid"}
+        name = f"number of acquisitions of {of.name}"
+        variable = Variable(of.name + defaults.COUNT, Kind.CONTINUOUS, of.bands, "1", name, (), about)
+        made.append(Array(variable, encoding, defaults.COUNTED, "count", array.band_chunk))
+    return tuple(made)
 
 
 def _check_deviations(arrays: tuple[Array, ...], where: str) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
+from m3leo_prep.core.defaults import COUNTED
 from m3leo_prep.core.grid import Cells
 from m3leo_prep.core.plan import LayerPlan
 from m3leo_prep.core.raster import Item
@@ -129,7 +130,8 @@ def working_bytes(plan: LayerPlan, window: Window, items: Sequence[Item]) -> int
     passes = len({item.acquisition or item.id for item in items})
     per_pixel = 10 * max(1.0, (layer.pitch / native) ** 2) + 10
     if passes > 1:
-        medians = any(array.statistic == "median" for array in layer.arrays)
-        per_pixel += 16 * passes if medians else 24
+        kept = any(array.statistic in {"median", "medoid"} for array in layer.arrays)
+        per_pixel += 16 * passes if kept else 24
+        per_pixel += passes if any(array.method == COUNTED for array in layer.arrays) else 0
     ground = 0 if plan.heights is None else rows * cols * layer.size**2 * GROUND_BYTES
     return int(pixels * per_pixel) + ground

@@ -35,3 +35,8 @@ def test_it_never_fails_and_never_depends_on_order(word: str, choices: list[str]
     assert bool(hint) == bool(choices)
     if word in choices:
         assert f"'{word}'" in hint
+
+
+def test_a_folder_full_of_files_does_not_fill_the_screen() -> None:
+    hint = near("zzz", [f"scene{n:05}" for n in range(2000)])
+    assert hint.endswith("scene00059 and 1,940 more")

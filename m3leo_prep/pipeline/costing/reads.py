@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from m3leo_prep.core.defaults import is_computed
+from m3leo_prep.core.defaults import is_terrain
 from m3leo_prep.core.plan import LayerPlan, Plan, Unit
 from m3leo_prep.core.raster import Item, Slot
 from m3leo_prep.pipeline.costing.layout import lay_out
@@ -177,7 +177,7 @@ def _reads(
 
 def _margin(layer: LayerPlan) -> int:
     """Return the pixels around a window that are read because something is computed from neighbours."""
-    if not any(is_computed(array) for array in layer.layer.arrays):
+    if not any(is_terrain(array) for array in layer.layer.arrays):
         return 0
     from m3leo_prep.ops.terrain import MARGIN
 

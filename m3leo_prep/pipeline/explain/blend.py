@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from m3leo_prep.core.defaults import ONE_ITEM
 from m3leo_prep.core.layer import Statistic
 
 
@@ -29,15 +30,21 @@ Share = tuple[float, str]
 """Weight, and why; no reason where the scene has nothing there."""
 
 
-def blend(votes: Sequence[Vote], statistic: Statistic) -> tuple[float | None, list[Share]]:
-    """Return the composite's value (None = missing) and each vote's share, in the order in which they were laid."""
-    is_mosaic = statistic in {"first", "last"}
+def blend(votes: Sequence[Vote], statistic: Statistic, medoid: int | None = None) -> tuple[float | None, list[Share]]:
+    """Return the composite's value (None = missing) and each vote's share, in the order in which they were laid.
+
+    Args:
+        votes: of one band.
+        statistic: of the layer.
+        medoid: the acquisition that the medoid took, by its group; all bands decide that.
+    """
+    is_mosaic = statistic in ONE_ITEM
     shown: dict[int, int] = {}
     for place, vote in enumerate(votes):
         if vote.state == "valid" and vote.shown:
             shown[0 if is_mosaic else vote.group] = place  # what is laid later and shows has replaced it
     looks = list(shown.values())
-    value, weights, why = _combine([votes[place].value for place in looks], statistic)
+    value, weights, why = _combine([votes[place] for place in looks], statistic, medoid)
     if statistic == "count" and any(vote.state != "not observed" for vote in votes):
         value = float(len(looks))  # none is a count, where somebody looked
     shares: list[Share] = []
@@ -59,21 +66,34 @@ def _names(vote: Vote) -> str:
     return ", ".join(vote.items)
 
 
-def _combine(values: list[Any], statistic: Statistic) -> tuple[float | None, list[float], list[str]]:
+def _nearest(looks: Sequence[Vote], medoid: int | None) -> tuple[float | None, list[float], list[str]]:
+    """Return the same for a medoid."""
+    chosen = [vote.group == medoid for vote in looks]
+    value = next((vote.value for vote, is_it in zip(looks, chosen, strict=True) if is_it), None)
+    told = ["nearest to all others in all bands" if is_it else "farther from the others" for is_it in chosen]
+    return value, [float(is_it) for is_it in chosen], told
+
+
+def _combine(
+    looks: Sequence[Vote], statistic: Statistic, medoid: int | None
+) -> tuple[float | None, list[float], list[str]]:
     """Return the value, the weights and the reasons of looks that all have a value."""
+    values = [vote.value for vote in looks]
     n = len(values)
     if n == 0:
         return None, [], []
     numbers = np.array(values)
-    if n == 1 and statistic not in {"first", "last", "count"}:
+    if n == 1 and statistic not in {*ONE_ITEM, "count", "medoid"}:
         return float(numbers[0]), [1.0], ["the only one with a value here"]
     match statistic:
-        case "first" | "last":
-            return values[0], [1.0], [f"shown: the {statistic} that has this pixel"]
+        case "first" | "last" | "least_cloudy":
+            return values[0], [1.0], [f"shown: the {statistic.replace('_', ' ')} that has this pixel"]
         case "mean":
             return float(numbers.astype(np.float64).mean()), [1 / n] * n, [f"one of {n} in the mean"] * n
         case "count":
             return float(n), [1.0] * n, ["counted"] * n
+        case "medoid":
+            return _nearest(looks, medoid)
         case "median":
             order = np.argsort(numbers, kind="stable").tolist()
             middle = {order[(n - 1) // 2], order[n // 2]}

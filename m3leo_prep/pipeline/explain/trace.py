@@ -18,6 +18,7 @@ from m3leo_prep.core.layer import Array
 from m3leo_prep.core.plan import LayerPlan, Unit
 from m3leo_prep.core.raster import Item, Kind, Raster
 from m3leo_prep.ops._mesh import offset_if_aligned
+from m3leo_prep.ops.composite import Look
 from m3leo_prep.ops.warp import QUADRATURE, Method, coordinate_operation
 from m3leo_prep.ops.weights import Weights, linear_form, position, weights
 from m3leo_prep.pipeline.derive import Derived, Laid, crs_name, derive
@@ -234,12 +235,13 @@ def _origins(array: Array, watch: _Watch, derived: Derived, items: Sequence[Item
     encoded = None if look is None else encode(look.values, look.valid, array.encoding)
     seen = watch.seen.get(array.variable.name, [[] for _ in range(array.n_bands)])
     origins = []
+    medoid = _medoid_group(look, watch, seen) if array.statistic == "medoid" else None
     for band, found in enumerate(seen):
         given = [one for one in watch.composited if may_give(one, array.variable.bands[band])]
         pairs = found if given or not watch.composited else []
         at = (band, watch.y, watch.x)
         # What the source has composited is laid as it is.
-        value, shares = blend([vote for _, vote in pairs], "first" if watch.composited else array.statistic)
+        value, shares = blend([vote for _, vote in pairs], "first" if watch.composited else array.statistic, medoid)
         if watch.composited:
             shares = [(weight, why and "the source's own composite") for weight, why in shares]
         scenes = tuple(_weighed(scene, *share) for (scene, _), share in zip(pairs, shares, strict=True))
@@ -256,6 +258,19 @@ def _origins(array: Array, watch: _Watch, derived: Derived, items: Sequence[Item
         told = tuple(UsedItem(one.id, _time(one), one.version, orbit(one)) for one in given)
         origins.append(Origin(code, missing, steps, scenes, elsewhere, adds_up, tuple(derived.damaged), told))
     return origins
+
+
+def _medoid_group(look: Look | None, watch: _Watch, seen: Sequence[Sequence[tuple[Scene, Vote]]]) -> int | None:
+    """Return the acquisition that has the composite's values in all bands."""
+    if look is None or not look.valid[:, watch.y, watch.x].all():
+        return None
+    fits: dict[int, int] = {}
+    for band, found in enumerate(seen):
+        made = look.values[band, watch.y, watch.x]
+        groups = {vote.group for _, vote in found if vote.state == "valid" and vote.shown and vote.value == made}
+        for group in groups:
+            fits[group] = fits.get(group, 0) + 1
+    return next((group for group in sorted(fits) if fits[group] == len(seen)), None)
 
 
 def _weighed(scene: Scene, weight: float, why: str) -> Scene:

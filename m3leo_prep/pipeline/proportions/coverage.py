@@ -30,7 +30,7 @@ from m3leo_prep.core.zones import NORTH_END, SOUTH_END
 from m3leo_prep.ops._operation import transform
 from m3leo_prep.ops.join import join
 from m3leo_prep.ops.warp import Method, warp
-from m3leo_prep.pipeline.derive import MOSAICS, Derived, in_groups, read_rasters
+from m3leo_prep.pipeline.derive import Derived, in_groups, read_rasters
 from m3leo_prep.pipeline.proportions.groups import Target
 from m3leo_prep.pipeline.proportions.overlaps import owned_ground
 from m3leo_prep.pipeline.unit import ATTEMPTS, PAUSE_SECONDS
@@ -55,7 +55,7 @@ LONLAT = "EPSG:4326"
 
 def can_cover(array: Array) -> bool:
     """Return whether each of its values is one pixel of the source: not computed, no composite of acquisitions."""
-    return array.statistic in MOSAICS and not is_computed(array)
+    return array.statistic in {"first", "last"} and not is_computed(array)
 
 
 def cover(

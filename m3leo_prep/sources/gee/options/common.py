@@ -24,6 +24,8 @@ METHODS: Mapping[Kernel, tuple[str, float]] = {
 """Of Earth Engine's kernels: our name of the warp method, and the least noise gain (half-way between four pixels;
 bicubic with a = -0.5). The largest is 1, on a pixel's centre."""
 STATISTICS: tuple[str, ...] = get_args(Statistic)
+LOCAL_ONLY = frozenset({"medoid", "least_cloudy"})
+"""Statistics of single images, which are made here."""
 CODES = frozenset({Kind.CLASSES, Kind.BITS})
 
 
@@ -74,6 +76,11 @@ def statistic_of(given: str, quantities: Sequence[Quantity], mode: Mode) -> Stat
     if statistic not in STATISTICS:
         raise ConfigError(f"statistic: '{statistic}' is not known", hint=near(str(statistic), STATISTICS))
     if mode != "native":
+        if statistic in LOCAL_ONLY:
+            raise ConfigError(
+                f"statistic: Earth Engine's side has no '{statistic}'",
+                hint="`composite: local` brings single images, at many times the bytes; or choose another statistic",
+            )
         for one in _main(quantities):
             check_statistic(one.variable.kind, cast("Statistic", statistic), where=f"statistic: {one.variable.name}")
     return cast("Statistic", statistic)
