@@ -1,0 +1,1 @@
+"""Radar on arrays: from detected power in radar geometry to backscatter on the ground, and what it tells."""
