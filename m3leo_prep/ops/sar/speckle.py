@@ -1,7 +1,7 @@
 """Speckle filters of one image, in linear power: Lee, refined Lee and Gamma-MAP.
 
 All keep the mean of even ground, use valid pixels only, and give a valid pixel for each valid one. Values of 0 and
-less, which noise removal leaves, take part like any other. A window is cut at the edge of the array: give ``radius`` pixels
+less, which noise removal leaves, take part like any other. A window is cut at the edge of the array: give half a window
 more around what is wanted, and no pixel depends on where the image was cut.
 """
 
