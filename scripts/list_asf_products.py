@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from m3leo_prep.core.defaults import default_pitch
 from m3leo_prep.core.raster import SourceInfo, Variable
-from m3leo_prep.sources.asf.source import PRODUCTS, Asf, product_class
+from m3leo_prep.sources.asf.source import Asf
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "asf-products.md"
 SLOTS = {"period": "months, seasons, years, dates or periods", "pair": "`{pairs: ...}`", "orbit": "`{orbits: N}`"}
@@ -32,11 +32,11 @@ layers:
 
 def page() -> str:
     """Return the page."""
-    return "\n".join([HEAD, *(line for name in PRODUCTS for line in _section(name))])
+    return "\n".join([HEAD, *(line for name in Asf.PRODUCTS for line in _section(name))])
 
 
 def _section(name: str) -> Iterator[str]:
-    made = product_class(name)
+    made = Asf.product_class(name)
     info = cast("Asf", Asf(name)).describe()
     yield f"## {name}\n"
     yield f"{inspect.getdoc(made)}\n"

@@ -14,13 +14,13 @@ from m3leo_prep.core.errors import ConfigError, CredentialsError
 from m3leo_prep.core.grid import Grid
 from m3leo_prep.core.recipe import parse_recipe
 from m3leo_prep.pipeline.doctor import _layer
-from m3leo_prep.sources.asf.source import PRODUCTS, Asf
+from m3leo_prep.sources.asf.source import Asf
 from m3leo_prep.testing.earthdata import EarthdataStandIn
 
 LOGGED_IN = ["gunw", "opera-rtc", "opera-rtc-static"]
 
 
-@pytest.mark.parametrize("product", PRODUCTS)
+@pytest.mark.parametrize("product", Asf.PRODUCTS)
 def test_each_product_is_made_by_its_name_and_travels(product: str) -> None:
     made = Asf(product=product)
     assert type(made) is not Asf
@@ -68,7 +68,7 @@ def test_doctor_tells_the_login_of_a_recipe(earthdata: EarthdataStandIn, monkeyp
 
 def test_making_a_product_imports_no_client() -> None:
     code = (
-        "import sys; from m3leo_prep.sources.asf.source import Asf, PRODUCTS; [Asf(product=p) for p in PRODUCTS]; "
+        "import sys; from m3leo_prep.sources.asf.source import Asf; [Asf(product=p) for p in Asf.PRODUCTS]; "
         "print(sorted({'asf_search', 'hyp3_sdk', 'obstore', 'rasterio', 'h5py', 'urllib3'} & set(sys.modules)))"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
