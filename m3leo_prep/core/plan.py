@@ -98,6 +98,8 @@ class LayerPlan:
     """Native pixel size in metres, for messages."""
     heights: LayerPlan | None = None
     """The layer that ``dem`` names, on this layer's lattice: what the source is told of the ground."""
+    ground_reach: float = 0.0
+    """Metres around a chip whose heights decide its pixels, too."""
 
     def settings(self) -> dict[str, Any]:
         """Return everything but chips, slots and items that decides the stored bytes, as JSON values."""

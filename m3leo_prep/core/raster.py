@@ -203,6 +203,8 @@ class SourceInfo:
     """Most days between the two dates of a pair that it forms; None = whatever pairs there are."""
     on_heights: tuple[str, ...] = ()
     """Variables that are computed at the heights of the ground: the layer must then name its ``dem``."""
+    ground_reach: float = 0.0
+    """Metres around a chip whose heights decide its pixels, too: hills beside it lie over it in a radar image."""
     concurrent_reads: int = 1
     """Reads of one unit worth having under way at once: more than 1 where a provider's answer is waited for."""
     fetches_once: bool = False

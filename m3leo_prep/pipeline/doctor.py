@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from m3leo_prep.core.errors import CredentialsError, MissingDependency, PrepError
@@ -9,7 +10,7 @@ from m3leo_prep.core.grid import Grid
 from m3leo_prep.core.plan import SourceSpec
 from m3leo_prep.core.raster import SourceInfo
 from m3leo_prep.core.recipe import LayerModel, Recipe
-from m3leo_prep.pipeline.machine import Finding, kernels, machine, packages, snap
+from m3leo_prep.pipeline.machine import Finding, kernels, machine, packages
 from m3leo_prep.pipeline.origins import open_source
 from m3leo_prep.pipeline.resolve import resolve_layer
 from m3leo_prep.ports.guarded import Guarded, guard
@@ -18,15 +19,16 @@ from m3leo_prep.ports.source import Probing, Source
 __all__ = ["Finding", "examine"]
 
 
-def examine(recipe: Recipe | None, base: Path | None) -> list[Finding]:
+def examine(recipe: Recipe | None, base: Path | None, programs: Sequence[Finding] = ()) -> list[Finding]:
     """Return what was found, in reading order: the machine, the packages, then each layer of the recipe.
 
     Args:
         recipe: what shall be built; None looks at the machine alone.
         base: folder that the recipe's paths start from; None = the current one.
+        programs: what was found of other programs that sources may need.
     """
     needed = frozenset() if recipe is None else frozenset({"build"})
-    found = [*machine(Path.cwd()), *packages(needed=needed), kernels(), snap()]
+    found = [*machine(Path.cwd()), *packages(needed=needed), kernels(), *programs]
     if recipe is not None:
         grid = Grid(recipe.grid.chip_px, recipe.grid.resolution)
         found += [_layer(name, model, grid, base or Path.cwd()) for name, model in recipe.layers.items()]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache, partial
 
 import numpy as np
@@ -42,8 +43,8 @@ def check_dem(name: str, layers: Mapping[str, LayerModel], info: SourceInfo, sou
     if dem is None:
         if info.on_heights:
             raise ConfigError(
-                f"{', '.join(info.on_heights)} cannot be given without heights: the product holds the geometry on "
-                "nodes 0.1 degree apart and at several heights, and which applies depends on the ground's",
+                f"{', '.join(info.on_heights)} cannot be given without heights: where and how radar sees a place "
+                "depends on the height of its ground",
                 where=where,
                 hint=HINT,
             )
@@ -72,8 +73,22 @@ def heights_of(plan: LayerPlan, cells: Cells) -> Heights | None:
     if plan.heights is None:
         return None
     items = ground_items(plan, near_ground(cells, plan))
+    (height,) = (array.variable for array in plan.heights.layer.arrays if array.variable.kind is Kind.CONTINUOUS)
     # A source asks for the same pixels once for each variable and frame.
-    return lru_cache(KEPT)(partial(_heights, plan.heights, items))
+    return _Ground(
+        lru_cache(KEPT)(partial(_heights, plan.heights, items)), str(height.attributes.get("vertical_datum", ""))
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """``Heights`` of a layer."""
+
+    at: Callable[[GeoBox], tuple[NDArray[np.float32], NDArray[np.bool_]]]
+    vertical_datum: str
+
+    def __call__(self, geobox: GeoBox, /) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        return self.at(geobox)
 
 
 def _heights(plan: LayerPlan, items: tuple[Item, ...], geobox: GeoBox) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

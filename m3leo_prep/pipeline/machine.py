@@ -221,13 +221,3 @@ def kernels() -> Finding:
         seen = "numba compiles, but finds no folder to keep it in: every run compiles for a while"
         return Finding("kernels", "warn", seen, "export NUMBA_CACHE_DIR=~/.cache/numba")
     return Finding("kernels", "ok", f"numba compiles; kept in {folder}")
-
-
-def snap() -> Finding:
-    """Return whether ESA SNAP is here; sources that need it say so in their own check."""
-    gpt = shutil.which("gpt")
-    snappy = find_spec("esa_snappy") is not None
-    if gpt is None and not snappy:
-        return Finding("SNAP", "info", "not found; no source of this version needs it")
-    found = [gpt] if gpt else []
-    return Finding("SNAP", "ok", ", ".join([*found, *(["esa_snappy"] if snappy else [])]))

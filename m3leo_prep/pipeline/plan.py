@@ -201,7 +201,8 @@ def _plan_layer(
     native = max(layer.pitch, info.pitch or 0.0)
     heights = None
     if check_dem(name, recipe.layers, info, bare(spec)) is not None:
-        heights = _plan_heights(layer, native, model.dem or "", recipe, specs, grid, cells, area)
+        reach = native + info.ground_reach
+        heights = _plan_heights(layer, reach, model.dem or "", recipe, specs, grid, cells, area)
     plan = LayerPlan(
         layer=layer,
         source=spec,
@@ -212,6 +213,7 @@ def _plan_layer(
         citation=info.citation,
         pitch=info.pitch,
         heights=heights,
+        ground_reach=info.ground_reach,
     )
     if plan.heights is not None and old is not None and old.heights is not None and not refresh:
         plan = replace(plan, heights=_kept_heights(plan.heights, old.heights, cells, previous))
@@ -255,7 +257,7 @@ def _plan_heights(
 
     Args:
         layer: the other layer.
-        reach: its largest pixel in metres: heights are asked for on pixels around its chips too.
+        reach: metres around its chips where heights are asked for, too: its largest pixel, and what the source says.
         dem: name of the layer of heights.
         recipe: the recipe.
         specs: of its sources.

@@ -255,6 +255,7 @@ def _layer_document(plan: LayerPlan) -> dict[str, Any]:
         "citation": plan.citation,
         "pitch": plan.pitch,
         **({"heights": _layer_document(plan.heights)} if plan.heights else {}),
+        **({"ground_reach": plan.ground_reach} if plan.ground_reach else {}),
     }
 
 

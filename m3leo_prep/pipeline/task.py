@@ -115,11 +115,12 @@ def kernel_reach(plan: LayerPlan) -> float:
 def near_ground(cells: Cells, plan: LayerPlan) -> list[list[Item]]:
     """Return per chip the items of the layer's heights that decide its pixels; none if it needs no heights.
 
-    A source asks for heights on its own pixels too, which lie as far over the chip's edge as kernels reach.
+    A source asks for heights on its own pixels too, which lie as far over the chip's edge as kernels reach, and beyond
+    where it says so.
     """
     if plan.heights is None:
         return [[] for _ in range(len(cells))]
-    return near_items(cells, plan.heights, beyond=kernel_reach(plan))
+    return near_items(cells, plan.heights, beyond=kernel_reach(plan) + plan.ground_reach)
 
 
 @dataclass(frozen=True, slots=True)

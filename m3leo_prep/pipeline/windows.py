@@ -125,13 +125,14 @@ def working_bytes(plan: LayerPlan, window: Window, items: Sequence[Item]) -> int
     bands = sum(array.n_bands for array in layer.arrays)
     pixels = rows * cols * layer.size**2 * bands
     native = plan.pitch or layer.pitch
+    around = round(2 * plan.ground_reach / layer.pitch)
+    ground = (rows * layer.size + around) * (cols * layer.size + around) * GROUND_BYTES if plan.heights else 0
     if all(array.variable.kernel for array in layer.arrays):
-        return pixels * COMPOSITED_BYTES
+        return pixels * COMPOSITED_BYTES + ground
     passes = len({item.acquisition or item.id for item in items})
     per_pixel = 10 * max(1.0, (layer.pitch / native) ** 2) + 10
     if passes > 1:
         kept = any(array.statistic in {"median", "medoid"} for array in layer.arrays)
         per_pixel += 16 * passes if kept else 24
         per_pixel += passes if any(array.method == COUNTED for array in layer.arrays) else 0
-    ground = 0 if plan.heights is None else rows * cols * layer.size**2 * GROUND_BYTES
     return int(pixels * per_pixel) + ground

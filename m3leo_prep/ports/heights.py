@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
@@ -13,8 +13,17 @@ from m3leo_prep.core.raster import Absent, Item, Raster, Slot
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
-Heights = Callable[["GeoBox"], tuple[NDArray[np.float32], NDArray[np.bool_]]]
-"""Gives (y, x) metres at the pixel centres of any GeoBox, as the layer's ``dem`` says, and where they are known."""
+class Heights(Protocol):
+    """Heights of the ground, as the layer that ``dem:`` names has them."""
+
+    @property
+    def vertical_datum(self) -> str:
+        """What they are above, as that layer tells: ``EGM2008 height``; empty if it tells nothing."""
+        ...
+
+    def __call__(self, geobox: GeoBox, /) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return (y, x) metres at the pixel centres of any GeoBox, and where they are known."""
+        ...
 
 
 @runtime_checkable

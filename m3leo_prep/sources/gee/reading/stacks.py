@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.layer import Statistic
 from m3leo_prep.core.raster import Item
 from m3leo_prep.sources.gee.choice import Kernel
@@ -133,6 +134,8 @@ def reduced(collection: ee.ImageCollection, statistic: Statistic, n: int) -> ee.
             exact: ee.Reducer = ee.Reducer.median(maxRaw=n)
             negative: ee.ImageCollection = collection.map(lambda image: image.multiply(-1))
             return collection.reduce(exact).subtract(negative.reduce(exact)).divide(2)
+        case "medoid" | "least_cloudy":
+            raise ConfigError(f"statistic: Earth Engine's side has no '{statistic}'")
 
 
 def sampled(image: ee.Image, kernel: Kernel) -> ee.Image:
