@@ -11,6 +11,7 @@ import contextlib
 import socket
 import struct
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass
 from types import TracebackType
@@ -43,6 +44,8 @@ class FaultProxy:
         """Each is for the connection over which the bytes go that it counts, of those from then on."""
         self.is_down = False
         """Whether connections are reset at once."""
+        self.latency = 0.0
+        """Seconds that what a client sends is held back, once for each piece: a request that fits into one waits so."""
         self.connections = 0
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
@@ -108,6 +111,8 @@ class FaultProxy:
                         one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                         one.shutdown(socket.SHUT_RD)  # wakes the other direction
                     break
+                if sending and self.latency:
+                    time.sleep(self.latency)
                 sink.sendall(data)
             else:
                 sink.shutdown(socket.SHUT_WR)
