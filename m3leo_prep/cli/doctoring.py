@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from m3leo_prep.cli.render import ERR, OUT, print_json, print_table
-from m3leo_prep.core.errors import ConfigError, CredentialsError, PrepError
+from m3leo_prep.core.errors import ConfigError, CredentialsError, MissingDependency, PrepError
 from m3leo_prep.pipeline.machine import Finding
 from m3leo_prep.ports.login import Prompt, load_login, login_names
 
@@ -26,7 +26,7 @@ def run_doctor(recipe: str | None, *, as_json: bool) -> int:
 
     chosen, base = load_recipe(recipe) if recipe else (None, None)
     with ERR.status("looking"):
-        findings = examine(chosen, base)
+        findings = examine(chosen, base, [_snap()])
     failed = [finding for finding in findings if finding.state == "fail"]
     logins_only = all(finding.is_login for finding in failed)
     code = 0 if not failed else CredentialsError.exit_code if logins_only else ConfigError.exit_code
@@ -53,6 +53,18 @@ def run_doctor(recipe: str | None, *, as_json: bool) -> int:
         OUT.print(f"{what}: ready", style="bold green")
     OUT.print(f"Next: {step}", soft_wrap=True)
     return code
+
+
+def _snap() -> Finding:
+    """Return whether ESA SNAP is here: products whose names end in ``-snap`` need it, and ask for it themselves."""
+    from m3leo_prep.sources.snap.installed import INSTALL, find
+
+    try:
+        return Finding("SNAP", "ok", str(find()))
+    except MissingDependency as error:
+        return Finding("SNAP", "info", f"{error.message} (for products ...-snap)", INSTALL)
+    except ConfigError as error:
+        return Finding("SNAP", "warn", f"{error.where}: {error.message}", error.hint)
 
 
 def _step(failed: list[Finding], recipe: str | None) -> str:
@@ -116,9 +128,10 @@ def _short(path: Path) -> str:
 def _ask(prompt: Prompt) -> str:
     """Return an answer: typed blind where it is a secret, or the next line where nobody types."""
     if sys.stdin.isatty():
-        return str(typer.prompt(prompt.text, hide_input=prompt.secret, err=True))
+        empty = "" if prompt.optional else None
+        return str(typer.prompt(prompt.text, empty, hide_input=prompt.secret, show_default=False, err=True))
     line = sys.stdin.readline()
-    if not line:
+    if not line and not prompt.optional:
         raise ConfigError(
             f"nobody is there to type the answer to '{prompt.text}'",
             hint="run it in a terminal, or hand the answers in on standard input, one a line",

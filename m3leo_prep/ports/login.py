@@ -25,6 +25,8 @@ class Prompt:
     """What the person reads."""
     secret: bool = True
     """Typed blind."""
+    optional: bool = False
+    """May be left empty."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ class ByProduct(ABC):
                 raise ConfigError(
                     f"{of} has no option '{option}'", where=f"source '{cls.NAME}'", hint=near(option, known)
                 )
-        return cast("Self", super().__new__(made))
+        return super().__new__(made)
 
     @classmethod
     def product_class(cls, product: str) -> type[Self]:

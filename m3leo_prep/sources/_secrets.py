@@ -6,6 +6,7 @@ import netrc
 import os
 import re
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,6 +82,16 @@ def netrc_login(machine: str) -> tuple[str, str] | None:
         return None
     user, _, password = _read(path).hosts.get(machine, ("", "", ""))
     return (user, password) if user and password else None
+
+
+def warn_of_readers(path: Path) -> None:
+    """Say once that others can read the passwords of a file."""
+    if path not in _warned and path.stat().st_mode & 0o077:
+        _warned.add(path)
+        warnings.warn(f"{path} with your passwords can be read by others: chmod 600 {path}", UserWarning, stacklevel=3)
+
+
+_warned: set[Path] = set()
 
 
 def store_netrc(machine: str, user: str, password: str) -> Stored:

@@ -34,6 +34,7 @@ class Elsewhere:
 """
 ENTRIES = """\
 [m3leo_prep.logins]
+copernicus = m3leo_prep.sources.copernicus_login:CopernicusLogin
 earthdata = m3leo_prep.sources.earthdata_login:Earthdata
 elsewhere = elsewhere_login:Elsewhere
 lacking = no_such_module_here:Lacking
@@ -168,14 +169,15 @@ def test_providers_are_listed_with_their_state(run: Run, tmp_path: Path) -> None
     (tmp_path / "home" / ".netrc").write_text("this is no netrc")
     broken = run("login", "--json")
     rows = {row["provider"]: row for row in json.loads(broken.stdout)}
-    assert rows.keys() == {"earthdata", "elsewhere", "gee", "hub", "lacking"}
+    assert rows.keys() == {"copernicus", "earthdata", "elsewhere", "gee", "hub", "lacking"}
     assert "not a netrc file" in broken.stderr
     assert "no_such_module_here" in broken.stderr
     assert rows["earthdata"]["stored"] is False
     assert rows["earthdata"]["path"] == "~/.netrc"
     (tmp_path / "home" / ".netrc").unlink()
     run("login", "earthdata", typed=f"jane\n{SECRET}\n")
-    assert json.loads(run("login", "--json").stdout)[0]["stored"] is True
+    stored = {row["provider"]: row["stored"] for row in json.loads(run("login", "--json").stdout)}
+    assert (stored["earthdata"], stored["copernicus"]) == (True, False)
     text = run("login").stdout
     assert "earthdata" in text
     assert "not stored" in text, "that of elsewhere"
@@ -213,6 +215,13 @@ def test_missing_and_impossible_answers_store_nothing(typed: str, run: Run, tmp_
     assert "Traceback" not in done.stderr
 
 
+def test_what_may_be_left_empty(run: Run, tmp_path: Path) -> None:
+    done = run("login", "copernicus", "--json", typed=f"jane\n{SECRET}\n")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["stored"] == str(tmp_path / "home" / ".netrc")
+    assert not (tmp_path / "home" / ".aws").exists()
+
+
 def test_a_secret_is_no_argument(run: Run) -> None:
     done = run("login", "earthdata", "sesame")
     assert done.returncode == 2
@@ -229,7 +238,7 @@ def test_a_provider_with_its_own_command_is_sent_there(run: Run) -> None:
     ("name", "says"),
     [
         ("earthdta", "did you mean 'earthdata'?"),
-        ("zzz", "choose from: earthdata, elsewhere, gee, hub, lacking"),
+        ("zzz", "choose from: copernicus, earthdata, elsewhere, gee, hub, lacking"),
         ("lacking", "pip install no_such_module_here"),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class Auth(Protocol):
@@ -27,4 +27,13 @@ class Auth(Protocol):
         Args:
             host: in small letters, with a port unless it is the usual one. Only asked for connections by https.
         """
+        ...
+
+
+@runtime_checkable
+class Renewing(Auth, Protocol):
+    """A login that may hold though a server refuses it, such as one by tokens that end."""
+
+    def renew(self, headers: Mapping[str, str]) -> bool:
+        """Return whether there is something else to show than these headers, which a server refused (401)."""
         ...

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from http import HTTPStatus
 from http.cookiejar import CookieJar
 from types import SimpleNamespace
 from typing import Any, Never, cast
@@ -17,7 +18,7 @@ from urllib.request import Request
 
 from m3leo_prep.blobs.http import answer, status_text
 from m3leo_prep.core.errors import CredentialsError, SourceError
-from m3leo_prep.sources.http.auth import Auth
+from m3leo_prep.sources.http.auth import Auth, Renewing
 from m3leo_prep.sources.http.patience import Tries
 
 # After the other import of urllib3, which explains its absence.
@@ -51,7 +52,8 @@ class Landing:
 def follow(url: str, headers: Mapping[str, str], tries: Tries, auth: Auth | None) -> Iterator[Landing]:
     """Yield the answer to a GET after all redirects, its body unread; its status may be any that is not transient.
 
-    Cookies are kept for all requests of an equal login in this process, and sent as servers ask for it.
+    Cookies are kept for all requests of an equal login in this process, and sent as servers ask for it. A login that
+    can be renewed is shown once more where it is refused.
 
     Raises:
         CredentialsError: a redirect says that the login is refused, or there is no end of redirects.
@@ -59,7 +61,7 @@ def follow(url: str, headers: Mapping[str, str], tries: Tries, auth: Auth | None
         TriedOut, RateLimited: see ``Tries``.
     """
     jar = CookieJar() if auth is None else _jar(os.getpid(), auth)
-    was_redirected = False
+    was_redirected = was_renewed = False
     for _ in range(MOST_HOPS):
         url = plain(url, tries.where)
         host = host_of(url, tries.where)
@@ -73,6 +75,10 @@ def follow(url: str, headers: Mapping[str, str], tries: Tries, auth: Auth | None
         tries.turn(host)
         with answer("GET", url, {**headers, **ours}, tries, follow=False) as response:
             jar.extract_cookies(cast("Any", SimpleNamespace(info=lambda: response.headers)), request)
+            if response.status == HTTPStatus.UNAUTHORIZED and not was_renewed and isinstance(auth, Renewing):
+                was_renewed = True
+                if auth.renew(ours):
+                    continue
             location = response.headers.get("Location")
             if response.status not in REDIRECTS or not location:
                 yield Landing(response, was_redirected and not ours and "signature=" in url.lower())

@@ -23,7 +23,7 @@ import pytest
 import shapely
 
 from m3leo_prep.core.errors import CorruptError, CredentialsError, NoData, PrepError, SourceError, TriedOut
-from m3leo_prep.sources.asf.service import earthdata as logins
+from m3leo_prep.sources import _secrets
 from m3leo_prep.sources.asf.service import granules
 from m3leo_prep.sources.asf.service.earthdata import Password, Token, is_trusted, login, probe
 from m3leo_prep.sources.asf.service.granules import granule
@@ -173,7 +173,7 @@ def test_no_login_says_how_to_get_one(url: str, monkeypatch: pytest.MonkeyPatch,
 
 
 def test_a_netrc_file_that_others_can_read_is_warned_of_once(by_password: Path) -> None:
-    logins._warned.clear()
+    _secrets._warned.clear()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         login()

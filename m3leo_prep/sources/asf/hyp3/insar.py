@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.raster import Absent, Item, Kind, LegendClass, Raster, Slot, SourceInfo, Variable
+from m3leo_prep.sources._options import one_of, several, switch
 from m3leo_prep.sources._radar import tracks
 from m3leo_prep.sources.asf.hyp3.jobs import BURST_CREDITS, Job
-from m3leo_prep.sources.asf.hyp3.options import one_of, several, switch
 from m3leo_prep.sources.asf.hyp3.phase import MAX_COMPONENTS, METRES_PER_RADIAN, WAVELENGTH_M, rasters
 from m3leo_prep.sources.asf.hyp3.source import CITATION, LICENCE, Hyp3
 

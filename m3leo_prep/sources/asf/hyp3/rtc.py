@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from m3leo_prep.core.raster import Absent, Item, Kind, Raster, Slot, SourceInfo, Variable
 from m3leo_prep.core.reasons import Reason
+from m3leo_prep.sources._backscatter import BOTH, Band, choose_bands
+from m3leo_prep.sources._options import one_of, several, switch
 from m3leo_prep.sources._radar import tracks
-from m3leo_prep.sources.asf.bands import BOTH, Band, choose_bands
 from m3leo_prep.sources.asf.hyp3.jobs import RTC_CREDITS, Job
-from m3leo_prep.sources.asf.hyp3.options import one_of, several, switch
 from m3leo_prep.sources.asf.hyp3.source import CITATION, LICENCE, Hyp3
 
 if TYPE_CHECKING:

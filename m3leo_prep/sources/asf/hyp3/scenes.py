@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.raster import Item, Slot
-from m3leo_prep.sources.asf.bands import Band
+from m3leo_prep.sources._backscatter import Band
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry

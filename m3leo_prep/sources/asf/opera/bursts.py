@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from m3leo_prep.core.errors import CorruptError
 from m3leo_prep.core.raster import Absent, Item, Raster
 from m3leo_prep.core.reasons import Reason
-from m3leo_prep.sources.asf.bands import Band
+from m3leo_prep.sources._backscatter import Band
 from m3leo_prep.sources.asf.opera.files import has, open_layers
 from m3leo_prep.sources.asf.opera.finding import MASK
 from m3leo_prep.sources.local.outline import windows

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from m3leo_prep.core.errors import ConfigError, SourceError
 from m3leo_prep.core.raster import Item, Slot
-from m3leo_prep.sources.asf.bands import POLARISATIONS, Band
+from m3leo_prep.sources._backscatter import POLARISATIONS, Band
 from m3leo_prep.sources.asf.opera.names import Name, layer_of, parse
 from m3leo_prep.sources.asf.orbits import orbit_day
 

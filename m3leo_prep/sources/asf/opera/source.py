@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING
 
 from m3leo_prep.core.raster import Absent, Item, Kind, Raster, Slot, SourceInfo, Variable
-from m3leo_prep.sources.asf.bands import BOTH, Band, choose_bands
+from m3leo_prep.sources._backscatter import BOTH, Band, choose_bands
 from m3leo_prep.sources.asf.opera.bursts import VARIABLE, read_burst
 from m3leo_prep.sources.asf.opera.options import DISCARDED, choose_discarded
 from m3leo_prep.sources.asf.source import Asf

@@ -11,8 +11,8 @@ import numpy as np
 
 from m3leo_prep.core.raster import Absent, Item, Kind, LegendClass, Raster, Slot, SourceInfo, Variable
 from m3leo_prep.core.reasons import Reason
+from m3leo_prep.sources._backscatter import BOTH
 from m3leo_prep.sources._radar import directions
-from m3leo_prep.sources.asf.bands import BOTH
 from m3leo_prep.sources.asf.opera.bursts import FILL
 from m3leo_prep.sources.asf.opera.options import choose_variables
 from m3leo_prep.sources.asf.opera.source import CITATION, CONCURRENT_READS, LICENCE, PITCH, VERSION

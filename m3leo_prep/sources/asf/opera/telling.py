@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from m3leo_prep.core.raster import Item, Slot
-from m3leo_prep.sources.asf.bands import Band
+from m3leo_prep.sources._backscatter import Band
 
 _NAMED = 6
 """Slots that are named one by one."""

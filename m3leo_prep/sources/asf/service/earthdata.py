@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
-import warnings
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from m3leo_prep.core.errors import ConfigError, CredentialsError, SourceError
-from m3leo_prep.sources._secrets import netrc_login, netrc_path
+from m3leo_prep.sources._secrets import netrc_login, netrc_path, warn_of_readers
 from m3leo_prep.sources.asf.hosts import hosts
 
 TOKEN_VARIABLE = "EARTHDATA_TOKEN"  # noqa: S105  (a name)
@@ -74,7 +72,7 @@ def login() -> Token | Password:
     if found is None:
         where = f"in {path} for {machine}, and no ${TOKEN_VARIABLE}"
         raise CredentialsError(f"there is no Earthdata login {where}", hint=LOG_IN)
-    _warn(path)
+    warn_of_readers(path)
     return Password(*found)
 
 
@@ -143,13 +141,3 @@ def _probe_password(auth: Password) -> str:
                 hint=f"log in once at https://{there.urs}/profile, fill it in and approve what it asks for",
             )
     return f"Earthdata, user {auth.user}, by {where}"
-
-
-_warned: set[Path] = set()
-
-
-def _warn(path: Path) -> None:
-    """Say once that others can read the passwords."""
-    if path not in _warned and path.stat().st_mode & 0o077:
-        _warned.add(path)
-        warnings.warn(f"{path} with your passwords can be read by others: chmod 600 {path}", UserWarning, stacklevel=3)

@@ -1,4 +1,4 @@
-"""What a recipe may say of HyP3's products, checked."""
+"""Words, lists and switches that a recipe says, checked."""
 
 from __future__ import annotations
 
