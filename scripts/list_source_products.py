@@ -1,4 +1,4 @@
-"""Write docs/reference/asf-products.md from the classes of ASF's products: their options, variables and licences."""
+"""Write the pages about products of sources from their classes: their options, variables and licences."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from typing import Any, cast
 
 from m3leo_prep.core.defaults import default_pitch
 from m3leo_prep.core.raster import SourceInfo, Variable
+from m3leo_prep.sources._by_product import ByProduct
 from m3leo_prep.sources.asf.source import Asf
+from m3leo_prep.sources.copernicus.source import Copernicus
+from m3leo_prep.sources.stac.source import Stac
+from m3leo_prep.sources.tiles.source import Tiles
 
-PAGE = Path(__file__).parents[1] / "docs" / "reference" / "asf-products.md"
+DOCS = Path(__file__).parents[1] / "docs" / "reference"
 SLOTS = {"period": "months, seasons, years, dates or periods", "pair": "`{pairs: ...}`", "orbit": "`{orbits: N}`"}
-HEAD = """# ASF products
+ASF = """# ASF products
 
 What a layer with `source: asf` may name with `product:`, and the options of each. The [guide](../guides/asf.md) says
 how they are used; [time slots](../concepts/time-slots.md) what pairs and orbits are. Variables are those that come if
@@ -28,23 +32,57 @@ layers:
   gunw: {source: asf, product: gunw, slots: {pairs: {year: 2020, windows: {short: [0, 60]}, pick: near}}}
 ```
 """
+COPERNICUS = """# Copernicus products
+
+What a layer with `source: copernicus` may name with `product:`, and the options of each. The
+[guide](../guides/copernicus.md) says how they are used. Variables are those that come if the recipe says nothing else.
+
+```yaml
+name: sentinels
+layers:
+  s2: {source: copernicus, product: s2-l2a, slots: {months: 2020}, bands: [red, green, blue]}
+  s1: {source: copernicus, product: s1-grd, slots: {months: 2020}, dem: dem}
+  dem: {source: tiles, product: glo30}
+```
+"""
+OPEN = """# STAC and public tiles
+
+What a layer with `source: stac` or `source: tiles` may name with `product:`, and the options of each; none of it needs
+a login. The [guide](../guides/copernicus.md#without-a-login) says how they are used. Variables are those that come if
+the recipe says nothing else.
+
+```yaml
+name: open
+layers:
+  s2: {source: stac, product: s2-l2a, slots: {months: 2020}, bands: [red, green, blue]}
+  dem: {source: tiles, product: glo30}
+```
+"""
+LEAST: dict[str, dict[str, Any]] = {"worldcover": {"year": 2021}}
+"""What must be said of a product for it to be described."""
 
 
-def page() -> str:
-    """Return the page."""
-    return "\n".join([HEAD, *(line for name in Asf.PRODUCTS for line in _section(name))])
+def pages() -> dict[str, str]:
+    """Return the pages by name of their file."""
+    return {
+        "asf-products.md": _page(ASF, Asf),
+        "copernicus-products.md": _page(COPERNICUS, Copernicus),
+        "stac-products.md": _page(OPEN, Stac, Tiles),
+    }
 
 
-def _section(name: str) -> Iterator[str]:
-    made = Asf.product_class(name)
-    info = cast("Asf", Asf(name)).describe()
-    yield f"## {name}\n"
+def _page(head: str, *sources: type[ByProduct]) -> str:
+    return "\n".join(
+        [head, *(line for source in sources for name in source.PRODUCTS for line in _section(source, name))]
+    )
+
+
+def _section(source: type[ByProduct], name: str) -> Iterator[str]:
+    made = source.product_class(name)
+    yield f"## {_title(source, name)}\n"
     yield f"{inspect.getdoc(made)}\n"
-    pitch = info.pitch or 0.0
-    yield f"- native pixels of {pitch:g} m; chips of 448 x 10 m keep them on {default_pitch(pitch, 4480.0, 10.0):g} m"
-    yield f"- slots: {_slots(info)}"
-    yield f"- {info.licence}. Cite: {info.citation}\n"
-    yield from _variables(info)
+    if name:  # what a collection delivers, the recipe says
+        yield from _described(source(name, **LEAST.get(name, {})).describe())
     yield "| option | default | |"
     yield "|---|---|---|"
     notes = _notes(made)
@@ -52,6 +90,20 @@ def _section(name: str) -> Iterator[str]:
         if field.init and field.name != "product":
             yield f"| `{field.name}` | {_default(field)} | {notes.get(field.name, '')} |"
     yield ""
+
+
+def _title(source: type[ByProduct], name: str) -> str:
+    if source is Asf or source is Copernicus:
+        return name
+    return f"{source.NAME}: {name or 'any collection'}"
+
+
+def _described(info: SourceInfo) -> Iterator[str]:
+    pitch = info.pitch or 0.0
+    yield f"- native pixels of {pitch:g} m; chips of 448 x 10 m keep them on {default_pitch(pitch, 4480.0, 10.0):g} m"
+    yield f"- slots: {_slots(info)}"
+    yield f"- {info.licence}. Cite: {info.citation}\n"
+    yield from _variables(info)
 
 
 def _slots(info: SourceInfo) -> str:
@@ -86,7 +138,7 @@ def _default(field: Field[Any]) -> str:
             return f"`{value}`"
 
 
-def _notes(made: type[Asf]) -> dict[str, str]:
+def _notes(made: type[ByProduct]) -> dict[str, str]:
     """Return the text below each field of a class."""
     (tree,) = ast.parse(inspect.getsource(made)).body
     assert isinstance(tree, ast.ClassDef)
@@ -100,4 +152,5 @@ def _notes(made: type[Asf]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    for name, text in pages().items():
+        (DOCS / name).write_text(text, encoding="utf-8")

@@ -1,0 +1,1 @@
+"""What Sentinel-2 images mean, whoever provides them: bands, baselines, clouds, and their reading."""

@@ -1,0 +1,1 @@
+"""Files as the archives hold them, written from arrays."""
