@@ -113,6 +113,14 @@ def test_explain_names_the_day_that_the_medoid_took(counted: Any) -> None:
     assert "nearest to all others in all bands" in said
 
 
+def test_counts_are_explained_and_drawn_as_what_they_are(counted: Any) -> None:
+    from m3leo_prep.reader.picture.looks import looks
+
+    assert "of how many acquisitions reflectance was made" in str(explain(counted.path, 0, "s2", x=5, y=5))
+    (look,) = looks(counted.layers["s2"].arrays["reflectance_count"], layer="s2")
+    assert look.unit.strip() == "acquisitions"
+
+
 def test_verify_finds_the_same_pixels_again(counted: Any) -> None:
     from m3leo_prep.pipeline.verify import verify
 

@@ -273,6 +273,11 @@ def _ground(plan: tuple[Plan, LayerPlan], row: int, x: int, y: int) -> list[str]
 def _computed(layer: StoredLayer, array: StoredArray) -> str:
     """Return what is said instead of scenes."""
     origin = array.attributes["computed_from"]
+    if array.about.get("statistic") == "count":
+        return (
+            f"{array.name} says of how many acquisitions {origin} was made: explain {layer.name}.{origin} there lists "
+            "them; `verify` counts again"
+        )
     return (
         f"{array.name} is computed from {origin}, at the pixel and its eight neighbours: explain {layer.name}.{origin} "
         "there; `verify` computes it again"
@@ -316,6 +321,8 @@ def _missing(array: StoredArray, state: BandState | None, origin: Origin | None)
     """Return what kind of missing, as far as it is known."""
     if state is not None and Reason[state.reason] in RETRYABLE | {Reason.NOT_BUILT}:
         return "not had yet"
+    if array.about.get("statistic") == "count" and "computed_from" in array.attributes:
+        return "never observed"
     if "computed_from" in array.attributes:
         flat = ", or flat ground, which has no direction" if array.name == "aspect" else ""
         return f"no {array.attributes['computed_from']} here or beside it{flat}"

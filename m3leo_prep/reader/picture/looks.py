@@ -140,7 +140,11 @@ def looks(array: StoredArray, *, layer: str = "", n_slots: int = 1) -> tuple[Loo
         n_slots: panels that each look will take; where they become many, the least telling looks are left out.
     """
     every = range(len(array.bands))
-    kind = Kind.CONTINUOUS if array.about.get("statistic") == "count" else array.kind  # counts are plain numbers
+    is_count = array.about.get("statistic") == "count"
+    if is_count and "computed_from" in array.attributes:
+        # Of how many acquisitions its pixels are made: bands seen together hardly differ.
+        return (_ramp(array, 0, None, "viridis", note=" acquisitions"),)
+    kind = Kind.CONTINUOUS if is_count else array.kind  # counts are plain numbers
     match kind:
         case Kind.CLASSES | Kind.BITS:
             made = [Look(array.bands[band], "classes", (Channel(band, None),), is_smooth=False) for band in every]
@@ -275,7 +279,7 @@ def _continuous(array: StoredArray, band: int, layer: str) -> Look:
     names = {*_words(array.bands[band]), *_words(array.name), *_words(layer)}
     if array.unit in {"m", "metre", "meter"} and names & _HEIGHT and not names & _CANOPY:
         return Look(array.bands[band], "relief", (Channel(band, None),), "relief", "m")
-    if "computed_from" in array.attributes and array.unit == "1":
+    if set(array.bands) == {"east", "north"} and array.unit == "1":
         return _ramp(array, band, (-1.0, 1.0), "RdBu", note="unit vector down the slope")
     if array.unit in {"%", "percent"}:
         return _ramp(array, band, (0.0, 100.0), "viridis")
