@@ -22,7 +22,7 @@ PYTEST ?=
 # Only arguments that were given are handed on.
 BUILD_ARGS = --aoi '$(AOI)' --recipe '$(RECIPE)' --out '$(OUT)' $(if $(WORKERS),--workers $(WORKERS))
 
-.PHONY: help setup check lint test coverage docs bench live-asf live-gee live-hub demo plan build verify constraints clean
+.PHONY: help setup check lint test coverage docs bench live-asf live-cdse live-gee live-hub live-snap demo plan build verify constraints clean
 
 help:  ## Print this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,12 @@ live-gee: $(VENV)/.dev  ## Ask the real Earth Engine, with your account, what no
 
 live-asf: $(VENV)/.dev  ## Ask the real Earthdata and ASF, with your account, a few tiny questions; prints a report.
 	@$(BIN)/python scripts/live_asf.py
+
+live-cdse: $(VENV)/.dev  ## Ask the real Copernicus Data Space and open catalogues a few tiny questions; prints a report.
+	@$(BIN)/python scripts/live_cdse.py
+
+live-snap: $(VENV)/.dev  ## Hold the table of SNAP's operators against the SNAP that is installed here, and run a tiny graph.
+	@$(BIN)/python scripts/live_snap.py $(SCENE)
 
 live-hub: $(VENV)/.dev  ## Publish to the real Hub, with your account, and ask what no stand-in can show; deletes it again.
 	@$(BIN)/python scripts/live_hub.py $(DATASET)

@@ -5,8 +5,8 @@ and the lines after ``$`` in ``console`` blocks, see the installed ``m3leo-prep`
 commands run in this process, which saves three seconds of imports each. A block with ``title="x.yaml"`` is
 written to that file. ``yaml`` blocks that are whole recipes must parse. HTML comments steer this:
 ``<!-- not run: reason -->`` before a block; ``<!-- starts with: out/demo -->`` anywhere, for a page that goes on
-from the demo dataset; ``<!-- with: earth-engine -->``, ``<!-- with: earthdata -->`` or ``<!-- with: hub -->`` anywhere,
-for a page whose reader has the stand-in running.
+from the demo dataset; ``<!-- with: earth-engine -->``, and the same with earthdata, copernicus or hub, anywhere, for a
+page whose reader has that stand-in running.
 """
 
 from __future__ import annotations
@@ -160,6 +160,8 @@ def test_page_runs(page: str, request: pytest.FixtureRequest, tmp_path: Path, mo
     if "<!-- with: hub -->" in text:
         request.getfixturevalue("hub")
         monkeypatch.setenv("M3LEO_PREP_CACHE", str(tmp_path / "cache"))
+    if "<!-- with: copernicus -->" in text:
+        request.getfixturevalue("copernicus_example")
     if "<!-- with: earthdata -->" in text:
         earthdata = request.getfixturevalue("earthdata")
         fill(earthdata)
