@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -135,15 +136,33 @@ def copernicus(copernicus_server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path
 
 
 @pytest.fixture
-def copernicus_example(copernicus_server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """Return the same with its example, which is written once: ask for it in a module before ``copernicus``."""
+def copernicus_example(copernicus_server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    """Yield the same with its example, which is written once: ask for it in a module before ``copernicus``."""
     from m3leo_prep.testing.copernicus.example import fill
 
     if not copernicus_server.holds_example:
         fill(copernicus_server)
     copernicus_server.forget()
     _use(copernicus_server, monkeypatch, tmp_path)
-    return copernicus_server
+    with geoid_of(copernicus_server):
+        yield copernicus_server
+
+
+@contextmanager
+def geoid_of(copernicus: Any) -> Iterator[None]:
+    """Let PROJ find the example's geoid, also where it has looked for grids before."""
+    from pyproj import datadir
+
+    from m3leo_prep.sources.copernicus.grd import heights
+
+    before = datadir.get_data_dir()
+    datadir.append_data_dir(str(copernicus.grids))
+    heights._operation.cache_clear()
+    try:
+        yield
+    finally:
+        datadir.set_data_dir(before)
+        heights._operation.cache_clear()
 
 
 def _use(copernicus: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
