@@ -1,17 +1,19 @@
-"""How often the blocks of a Sentinel-2 tile are decoded in units of 256 chips, without the block cache and with it.
+"""How often the tiles of a Sentinel-2 file are fetched, and its precincts decoded, in units of 256 chips.
 
-python benchmarks/bench_jp2.py [seconds a block]
+python benchmarks/bench_jp2.py
 
-One tile (31TDH: 10980 px of 10 m, blocks of 1024, 640 at 20 m and 192 at 60 m) and all chips on it, cut into units of
-256 and windows as the pipeline cuts them, each window read with its margin, in the pipeline's order: window by window,
-and in each all files, one after the other. What is read is counted, not decoded: the blocks have no bytes. ``files`` is
-bands times dates of a unit: the cache serves neighbouring windows while it holds a window of all of them. Prints JSON
-lines, blocks decoded per block needed: ``worst`` = within one full unit, at most; ``tile`` = in all units of the tile
-together; ``once`` = the same if each unit decoded what it needs once.
+One tile (31TDH: 10980 px of 10 m; blocks of 1024 with precincts of 256, 640 and 256 at 20 m, 192 and 64 at 60 m) and
+all chips on it, cut into units of 256 and windows as the pipeline cuts them, each window read with its margin, in the
+pipeline's order: window by window, and in each all files, one after the other. What is read is counted, not decoded.
+``files`` is bands times dates of a unit: the cache of coded blocks serves neighbouring windows while it holds the rims
+of a window of all of them. Prints JSON lines, per block and precinct needed: ``worst`` = decoded within one full unit,
+at most; ``decoded`` = in all units together; ``fetched`` = the same of the blocks' bytes; ``once`` = if each unit
+decoded what it needs once.
 """
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -24,105 +26,119 @@ from reading import shown
 
 from m3leo_prep.core.grid import Grid
 from m3leo_prep.pipeline.windows import cut
+from m3leo_prep.sources._native import Window
 from m3leo_prep.sources.local.outline import footprint, windows
 from m3leo_prep.sources.remote.access import Access
-from m3leo_prep.sources.remote.blocks import CACHE_BYTES, BlockCache
+from m3leo_prep.sources.remote.blocks import PIECE_BYTES, BlockCache, PieceCache
+from m3leo_prep.sources.remote.files import Span
 from m3leo_prep.sources.remote.layout import Header, Place, Run
 from m3leo_prep.sources.remote.reading import Wanted, read
 
 TILE = GeoBox((10_980, 10_980), Affine(10, 0, 399_960, 0, -10, 4_800_000), "EPSG:32631")
-LAYOUTS = {10: (10_980, 1024), 20: (5490, 640), 60: (1830, 192)}
+LAYOUTS = {10: (10_980, 1024, 256), 20: (5490, 640, 256), 60: (1830, 192, 64)}
+CODED = {10: 1_000_000, 20: 400_000, 60: 40_000}
+"""Bytes of a block: more than half of its pixels' is rare."""
 UNIT = 256
 FILES = (1, 12, 48)
-WITHOUT, WITH = 1.7, 1.3
-"""The targets, at one file, within a unit."""
+DECODED, FETCHED = 1.3, 1.3
+"""The targets: within a unit, and with the cache at one file."""
 LATTICE = {10: 10, 20: 20, 60: 40}
 """Pitch of the layer by that of the file: 60 does not divide a chip."""
 
 
 class Counted:
-    """A file whose blocks are counted when they are decoded, and have no pixels."""
+    """A file whose blocks and precincts are counted when they are had, and have no pixels; each block has one byte."""
 
-    planes = 1
+    planes, cuts = 1, True
 
-    def __init__(self, side: int, block: int) -> None:
-        self.block = block, block
-        self.header = Header((side, side), None, np.dtype(np.uint16), None, 1, np.empty((0, 5)), ())
-        self.decoded: Counter[Place] = Counter()
+    def __init__(self, side: int, block: int, precinct: int) -> None:
+        self.block, self._precinct = (block, block), precinct
+        self.header = Header((side, side), None, np.dtype(np.uint16), None, 1, np.empty((0, 5)), (), None)
+        self.decoded: Counter[tuple[int, ...]] = Counter()
+        self.fetched = 0
+
+    def span(self, place: Place) -> Span:
+        """Return its byte."""
+        number = place.row * -(-self.header.shape[1] // self.block[1]) + place.column
+        return number, number + 1
 
     def plan(self, places: Collection[Place], attempt: int) -> list[Run]:
-        """Return one run without bytes."""
+        """Return one run."""
         del attempt
-        return [Run((0, 0), tuple(places))]
+        self.fetched += len({place[:3] for place in places})
+        return [Run((0, 1000), tuple(places))]
 
     def decode(self, run: Run, data: bytes) -> Iterator[tuple[Place, NDArray[Any]]]:
-        """Yield blocks that were never touched, and take no memory."""
+        """Yield parts that were never touched, and take no memory."""
         del data
         side, block = self.header.shape[0], self.block[0]
         for place in run.places:
-            self.decoded[place] += 1
-            yield place, np.empty((1, *(min(block, side - block * k) for k in place[1:])), np.uint16)
+            top, left = place.row * block, place.column * block
+            part = place.part or Window(top, min(side, top + block), left, min(side, left + block))
+            self.decoded.update(cells(part, place, self._precinct))
+            yield place, np.empty((1, part.row1 - part.row0, part.col1 - part.col0), np.uint16)
+
+
+def cells(part: Window, place: Place, precinct: int) -> set[tuple[int, ...]]:
+    """Return the precincts of the finest resolution that a part of a tile meets, each with its tile."""
+    rows = range(part.row0 // precinct, -(-part.row1 // precinct))
+    cols = range(part.col0 // precinct, -(-part.col1 // precinct))
+    return {(place.row, place.column, row, col) for row in rows for col in cols}
 
 
 def main() -> None:
     """Count for each pixel size and number of files."""
     rows = []
-    for pitch in LAYOUTS:
-        for files in FILES:
-            for name, limit in (("without", 0), ("with", CACHE_BYTES)):
-                found = _count(pitch, files, limit)
-                target = {"at_most": WITH if limit else WITHOUT} if files == 1 else {}
-                case = f"{pitch} m, {files} files, {name} cache"
-                shown.line(bench="jp2", case=case, **found, **target)
-                rows.append([case, *found.values()])
-    shown.table(
-        "JP2 blocks decoded per block needed, N = 256",
-        ("", "chips", "units", "worst unit", "tile", "once a unit"),
-        rows,
-    )
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(bytes(1000))
+        file.flush()
+        for pitch in LAYOUTS:
+            for files in FILES:
+                for name, limit in (("without", 0), ("with", PIECE_BYTES // CODED[pitch])):
+                    found = _count(file.name, pitch, files, limit)
+                    target = {"at_most": FETCHED if limit and files == 1 else DECODED}
+                    case = f"{pitch} m, {files} files, {name} cache"
+                    shown.line(bench="jp2", case=case, **found, **target)
+                    rows.append([case, *found.values()])
+    columns = ("", "chips", "units", "worst unit", "decoded", "fetched", "once a unit")
+    shown.table("JP2 blocks had per block needed, N = 256", columns, rows)
 
 
-def _count(pitch: int, files: int, limit: int) -> dict[str, Any]:
-    side, block = LAYOUTS[pitch]
+def _count(address: str, pitch: int, files: int, limit: int) -> dict[str, Any]:
+    side, block, precinct = LAYOUTS[pitch]
     place = GeoBox((side, side), Affine(pitch, 0, 399_960, 0, -pitch, 4_800_000), "EPSG:32631")
-    cells = Grid().cells(footprint(TILE))
-    cells = cells[cells.epsg == 32631]
-    cache = BlockCache(limit)
-    access = Access("bench", connections=1)
+    chips = Grid().cells(footprint(TILE))
+    chips = chips[chips.epsg == 32631]
+    cache, pieces = BlockCache(0), PieceCache(limit)
     total, needed, worst = 0, 0, 0.0
-    units = range(0, len(cells), UNIT)
-    all_layouts = [Counted(side, block) for _ in range(files)]
+    units = range(0, len(chips), UNIT)
+    all_layouts = [Counted(side, block, precinct) for _ in range(files)]
+    accesses = [Access(f"bench-{number}", connections=1) for number in range(files)]
     for first in units:
-        index = np.arange(first, min(first + UNIT, len(cells)))
+        index = np.arange(first, min(first + UNIT, len(chips)))
         before = [layout.decoded.copy() for layout in all_layouts]
-        for window in cut(cells[index], index):
+        wanted: set[tuple[int, ...]] = set()
+        for window in cut(chips[index], index):
             for pixels, _ in windows(place, window.geobox(LATTICE[pitch])):
-                for number, layout in enumerate(all_layouts):
-                    read([Wanted(f"{number}", access, 1, layout, 1, pixels)], cache)
-        made = [layout.decoded - old for layout, old in zip(all_layouts, before, strict=True)]
-        wanted = _needed(place, cells[index], pitch, block)
-        decoded = sum(one.total() for one in made)
-        total, needed = total + decoded, needed + files * wanted
-        worst = max(worst, decoded / (files * wanted)) if len(index) == UNIT else worst
-    blocks = files * len(set().union(*(layout.decoded for layout in all_layouts)))
+                for access, layout in zip(accesses, all_layouts, strict=True):
+                    one = Wanted(address, access, 1000, layout, 1, pixels)
+                    read([one], cache, pieces)
+                for at in one.places():
+                    top, left = at.row * block, at.column * block
+                    wanted |= cells(at.part or Window(top, top + block, left, left + block), at, precinct)
+        made = sum((layout.decoded - old).total() for layout, old in zip(all_layouts, before, strict=True))
+        total, needed = total + made, needed + files * len(wanted)
+        worst = max(worst, made / (files * len(wanted))) if len(index) == UNIT else worst
+    precincts = files * len(set().union(*(layout.decoded for layout in all_layouts)))
+    blocks = files * len({cell[:2] for layout in all_layouts for cell in layout.decoded})
     return {
-        "chips": len(cells),
+        "chips": len(chips),
         "units": len(units),
         "worst": round(worst, 2),
-        "tile": round(total / blocks, 2),
-        "once": round(needed / blocks, 2),
+        "decoded": round(total / precincts, 2),
+        "fetched": round(sum(layout.fetched for layout in all_layouts) / blocks, 2),
+        "once": round(needed / precincts, 2),
     }
-
-
-def _needed(place: GeoBox, cells: Any, pitch: int, block: int) -> int:
-    """Return the blocks that the chips of a unit need, each once."""
-    found: set[tuple[int, int]] = set()
-    for window in cut(cells, np.arange(len(cells))):
-        for pixels, _ in windows(place, window.geobox(LATTICE[pitch])):
-            rows = range(pixels.row0 // block, -(-pixels.row1 // block))
-            cols = range(pixels.col0 // block, -(-pixels.col1 // block))
-            found |= {(row, col) for row in rows for col in cols}
-    return len(found)
 
 
 if __name__ == "__main__":

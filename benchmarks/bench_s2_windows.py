@@ -86,10 +86,11 @@ def _case(way: str, kind: str, endpoint: str) -> dict[str, Any]:
 
 
 def _ours(kind: str, endpoint: str) -> Iterator[dict[str, Any]]:
-    import rasterio  # noqa: F401  imports are not measured
+    import odc.geo.geobox  # noqa: F401  imports are not measured
+    import rasterio  # noqa: F401
 
     from m3leo_prep.sources._native import Window
-    from m3leo_prep.sources.remote import reading  # noqa: F401
+    from m3leo_prep.sources.remote import jp2, objects, reading, tiff  # noqa: F401
     from m3leo_prep.sources.remote.access import Access, Keys
     from m3leo_prep.sources.remote.files import usage
     from m3leo_prep.sources.remote.rasters import open_many, read_many
@@ -206,7 +207,10 @@ def write(path: Path, pixels: np.ndarray, side: int, block: int, res: int, kind:
         profile |= {"driver": "COG", "blocksize": 1024, "compress": "deflate", "predictor": 2, "overviews": "none"}
     else:
         profile |= {"driver": "JP2OpenJPEG", "QUALITY": 100, "REVERSIBLE": "YES", "PLT": "YES", **KINDS[kind]}
-        profile |= {"blockxsize": block, "blockysize": block, "RESOLUTIONS": 6}
+        # Of the real files: https://github.com/uclouvain/openjpeg/pull/1246 at 10 m, the sample's header at 60 m.
+        edge = 64 if res == 60 else 256
+        profile |= {"blockxsize": block, "blockysize": block}
+        profile |= {"RESOLUTIONS": 5, "PRECINCTS": ",".join([f"{{{edge},{edge}}}"] * 5)}
     with rasterio.open(path, "w", transform=from_origin(WEST, NORTH, res, res), **profile) as file:
         file.write(data[:side, :side], 1)
 

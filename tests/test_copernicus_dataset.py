@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from pyproj import Transformer
 
@@ -189,6 +190,58 @@ def test_the_open_recipe_builds_without_a_login_and_within_what_it_promises(
     promised = sum(cost["cost"]["bytes"] for cost in planned["costs"])
     assert 0 < taken < 200e6
     assert promised < 200e6
+
+
+@pytest.fixture
+def two_factors(copernicus_server: Any, built: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    """Yield the stand-in as a user without keys has it, with a code for each login; what was of June 4 is offline."""
+    del built  # of whose environment this is a part
+    app = copernicus_server.app
+    for name in ("CDSE_S3_ACCESS_KEY", "CDSE_S3_SECRET_KEY"):
+        monkeypatch.delenv(name)
+    app.identity.totp = "JBSWY3DPEHPK3PXP"
+    monkeypatch.setenv("CDSE_TOTP", app.identity.totp)
+    monkeypatch.setenv("M3LEO_PREP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    held = dict(app.held)
+    app.held |= {
+        key: ({**row, "Online": False}, path) for key, (row, path) in held.items() if "_MSIL2A_20200604" in row["Name"]
+    }
+    copernicus_server.forget()
+    yield app
+    app.held, app.identity.totp = held, ""
+
+
+def test_a_build_by_token_shows_no_secret_and_tells_what_is_offline(
+    two_factors: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    periods = "[[2020-06-01, 2020-06-10], [2020-06-11, 2020-06-20]]"
+    layer = f"{{source: copernicus, product: s2-l2a, slots: {{periods: {periods}}}, bands: [red], cloud: none}}"
+    Path("late.yaml").write_text(f"name: late\ngrid: {{chip_px: 128, resolution: 10}}\nlayers: {{s2: {layer}}}\n")
+    line = "--aoi 6.008,49.598,6.009,49.599 --recipe late.yaml"
+    with caplog.at_level("DEBUG"):
+        command(monkeypatch, f"plan {line} --json")
+        command(monkeypatch, f"build {line} --out late --yes")
+        command(monkeypatch, f"build {line} --out late --yes")
+    shown = "\n".join([caplog.text, *capfd.readouterr()])
+    reasons = mp.open_dataset("late")["s2"]["reflectance_reason"].to_numpy()[..., 0]
+    assert (reasons[:, 0] == Reason.CORRUPT).all()
+    assert set(reasons[:, 1]) <= {Reason.OK, Reason.PARTIAL_COVERAGE}
+    assert "MSIL2A_20200604" in shown
+    assert "the product is offline" in shown
+    assert "1/1 units, 0 made" in shown, "what is final is not asked for again"
+    assert two_factors.identity.logins == 1
+    secrets = [*two_factors.identity.secrets(), two_factors.identity.totp]
+    kept = [path for path in tmp_path.rglob("*") if path.is_file() and path.parent.name != "logins"]
+    kept_text = [path.read_bytes().decode("latin-1") for path in kept]
+    kept_text += [str(pq.read_table(path).to_pylist()) for path in kept if path.suffix == ".parquet"]
+    assert len(kept) > 10
+    for secret in secrets:
+        assert not any(secret in text for text in [shown, *kept_text]), secret[:6]
 
 
 def limited_bytes() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import ssl
@@ -34,6 +35,18 @@ except ImportError as error:
     raise MissingDependency(
         f"reading over a network needs {error.name}", hint="pip install 'm3leo-prep[remote]'"
     ) from error
+
+# The library logs whole addresses, signatures and all: requests at DEBUG, redirects at INFO, answers with a damaged
+# header as a warning. Only to who asks for its log by name.
+_QUIET = {
+    "connectionpool": logging.INFO,
+    "util.retry": logging.INFO,
+    "poolmanager": logging.WARNING,
+    "connection": logging.ERROR,
+}
+for _name, _level in _QUIET.items():
+    if (_log := logging.getLogger(f"urllib3.{_name}")).level == logging.NOTSET:
+        _log.setLevel(_level)
 
 ATTEMPTS = 6
 """Of one read that get nowhere."""

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from m3leo_prep.blobs.location import local_path
+from m3leo_prep.cli.completing import DEFAULT_RECIPE
 from m3leo_prep.cli.costing import costs_document, offers_document, print_costs, print_offers, short_source
 from m3leo_prep.cli.render import ERR, print_json, print_table, progress, size
 from m3leo_prep.cli.splitting import print_splits, splits_document, splits_in_words
 from m3leo_prep.cli.watching import Following, Notifier, Units, stoppable
+from m3leo_prep.core.defaults import is_count
 from m3leo_prep.core.errors import EXIT_INCOMPLETE, ConfigError
 from m3leo_prep.core.layer import Array
 from m3leo_prep.core.plan import Plan
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
 
 ASK_ABOVE = 10 * 10**9
 """A build that may write more bytes than this asks first."""
-DEFAULT_RECIPE = "m3leo"
 SHOWN = 10
 """Damaged items that are named one by one."""
 RUNNERS = ("threads", "processes")
@@ -70,10 +71,19 @@ def run_plan(
     _check_layers(chosen, layers)
     drawn = _sample(sample, by, seed)
     if compare:
+        if measure:
+            raise ConfigError("--compare measures nothing", hint="say --measure without it, and --source LAYER=NAME")
         area = load_area(aoi, yes=yes)
         with _quiet():
             offers = compare_sources(
-                chosen, area, base=base, work_bytes=WORK_BYTES, layers=layers, sample=drawn, say=_say
+                chosen,
+                area,
+                base=base,
+                work_bytes=WORK_BYTES,
+                layers=layers,
+                sample=drawn,
+                skip_buffer=skip_buffer,
+                say=_say,
             )
         if as_json:
             print_json({"area": area.name, "offers": offers_document(offers)})
@@ -342,6 +352,9 @@ def _show(plan: Plan, rows: Sequence[LayerCost], *, as_json: bool, forecasts: tu
         figures = {"raw_bytes": estimate.raw_bytes, "files": estimate.files, "area": plan.area.name}
         figures |= {"splits": splits_document(plan), "skip_buffer": plan.skip_buffer}
         figures |= {"costs": costs_document(rows), "warnings": list(plan.warnings)}
+        figures["layers"] = [
+            asdict(row) | {"source": layer.source.name} for row, layer in zip(estimate.layers, plan.layers, strict=True)
+        ]
         print_json(asdict(estimate) | figures | {"changes": [asdict(forecast) for forecast in forecasts]})
         return
     for forecast in forecasts:
@@ -373,8 +386,9 @@ def _show(plan: Plan, rows: Sequence[LayerCost], *, as_json: bool, forecasts: tu
 
 
 def _ways(arrays: Sequence[Array]) -> tuple[list[str], list[str]]:
-    """Return the kernels and the statistics of a layer's arrays."""
-    return [array.method for array in arrays], [str(array.statistic) for array in arrays]
+    """Return the kernels and the statistics of a layer's arrays, but for counts, which have none of their own."""
+    made = [array for array in arrays if not is_count(array)]
+    return [array.method for array in made], [str(array.statistic) for array in made]
 
 
 def _tell_splits(plan: Plan) -> None:

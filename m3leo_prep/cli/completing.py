@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import typer
 
+DEFAULT_RECIPE = "m3leo"
 BY = ("blocks", "landcover", "admin")
 FORMATS = ("geotiff", "png", "netcdf", "webdataset")
 RUNNERS = ("threads", "processes")
@@ -50,6 +52,18 @@ def layers(ctx: typer.Context, incomplete: str) -> list[str]:
     dataset = next(iter(ctx.args), None)
     names = [name for name in _layers(dataset, ctx.params.get("recipe")) if name not in taken]
     return [f"{typed}{comma}{name}" for name in _begun(names, last)]
+
+
+def layer_sources(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return ``LAYER=NAME`` for each source that the layers of the recipe list, named so far or the default one."""
+    from m3leo_prep.core.alternatives import spread
+
+    try:
+        layers = _recipe_document(ctx.params.get("recipe") or DEFAULT_RECIPE)["layers"]
+        listed = {name: spread(said).get("alternatives", {}) for name, said in layers.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []  # a half-typed line is no error
+    return _begun((f"{name}={source}" for name, sources in listed.items() for source in sources), incomplete)
 
 
 def by(incomplete: str) -> list[str]:
@@ -98,13 +112,14 @@ def _layers(dataset: str | None, recipe: str | None) -> list[str]:
         if dataset:
             return list(json.loads((Path(dataset) / "manifest.json").read_bytes())["layers"])
         if recipe:
-            return _recipe_layers(recipe)
+            return [str(name) for name in _recipe_document(recipe)["layers"]]
     except (OSError, ValueError, KeyError, TypeError):
         return []  # a half-typed line is no error
     return []
 
 
-def _recipe_layers(recipe: str) -> list[str]:
+def _recipe_document(recipe: str) -> dict[str, Any]:
+    """Return a recipe as it is written; nothing if it is no YAML."""
     import yaml
 
     from m3leo_prep.pipeline.shipped import shipped
@@ -115,5 +130,5 @@ def _recipe_layers(recipe: str) -> list[str]:
             (Path(recipe) if is_path else shipped("recipes") / f"{recipe}.yaml").read_text(encoding="utf-8")
         )
     except yaml.YAMLError:
-        return []
-    return [str(name) for name in found["layers"]]
+        return {}
+    return dict(found)

@@ -69,11 +69,12 @@ def print_offers(offers: Sequence[Offer]) -> None:
     columns = ("layer", "source", "items", "pixel", "requests", "download", "time")
     print_table("sources compared; * is what the recipe takes", columns, table)
     for offer in offers:
+        name = f"{offer.layer} from {short_source(offer.source)}"
         if offer.obstacle:
-            say(f"{offer.layer} from {short_source(offer.source)}: {offer.obstacle}")
+            say(f"{name}: {offer.obstacle}")
         elif offer.cost is not None:
             for unit in offer.cost.cost.allowances:
-                _unit(unit, [offer.cost])
+                _unit(unit, [offer.cost], name)
     say("another one is taken with --source LAYER=NAME")
 
 
@@ -102,8 +103,8 @@ def _charge(charge: Charge) -> str:
     return expected if low == high else f"{expected} ({low} to {high})"
 
 
-def _unit(unit: str, rows: Sequence[LayerCost]) -> None:
-    """Print what a provider's own unit comes to, beside what the provider gives a month."""
+def _unit(unit: str, rows: Sequence[LayerCost], name: str = "") -> None:
+    """Print what a provider's own unit comes to, of what is called ``name``, beside what the provider gives a month."""
     allowances: dict[str, float] = {}
     for row in rows:
         allowances |= row.cost.allowances[unit]
@@ -111,10 +112,12 @@ def _unit(unit: str, rows: Sequence[LayerCost]) -> None:
     if len(unknown) < len(rows):
         total = math.fsum(row.cost.units.get(unit, 0.0) for row in rows)
         shares = ", ".join(f"{_percent(total / given)} of {tier} ({given:,.0f})" for tier, given in allowances.items())
-        say(f"{_spoken(unit)}: about {_number(total)} together; of what a month gives: {shares}")
+        spent = f"about {_number(total)}"
+        told = f"{name}: {spent} {_spoken(unit)}" if name else f"{_spoken(unit)}: {spent} together"
+        say(f"{told}; of what a month gives: {shares}")
     if unknown:
         say(
-            f"{_spoken(unit)} of {', '.join(unknown)}: not known before a few windows are read, "
+            f"{_spoken(unit)} of {name or ', '.join(unknown)}: not known before a few windows are read, "
             "which `m3leo-prep plan --measure 4` does"
         )
 

@@ -33,7 +33,7 @@ def run_show(dataset: str, chip: str, *, out: str | None, layers: Sequence[str] 
         return
     rows = []
     for layer, array, quality in held:
-        name = layer.name if len(layer.arrays) == 1 else f"{layer.name}.{array.name}"
+        name = layer.key(array)
         bands = range(len(array.bands))
         rows += [[name, s.label, _valid(quality, i), quality.words(i, bands)] for i, s in enumerate(layer.slots)]
     print_table(f"chip {chip_id}, row {row}", ["layer", "slot", "valid", "missing"], rows)

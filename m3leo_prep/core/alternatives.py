@@ -15,8 +15,10 @@ def spread(layer: Mapping[str, Any]) -> dict[str, Any]:
     says for all.
 
     Raises:
-        ValueError: no list of names, or one twice.
+        ValueError: no list of names, one twice, or sources listed elsewhere.
     """
+    if "alternatives" in layer:
+        raise ValueError(f"other sources stand beside the first; write them as {FORM}")
     listed = layer.get("source")
     if not isinstance(listed, list):
         return dict(layer)

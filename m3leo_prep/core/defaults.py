@@ -69,6 +69,11 @@ def is_computed(array: Array) -> bool:
     return array.method in {HORN, COUNTED}
 
 
+def is_count(array: Array) -> bool:
+    """Return whether an array tells of how many acquisitions another one of its layer was made."""
+    return array.method == COUNTED
+
+
 def is_terrain(array: Array) -> bool:
     """Return whether an array is computed from its neighbours' heights."""
     return array.method == HORN

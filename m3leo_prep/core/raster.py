@@ -122,7 +122,8 @@ class Item:
     acquisition: str = ""
     """Tiles and slices of one satellite pass share it and count once; empty = the item itself."""
     properties: Mapping[str, str | int | float] = field(default_factory=dict)
-    """``path``, ``orbit_direction``, ``relative_orbit`` ...: what ``read`` needs and provenance keeps."""
+    """``path``, ``orbit_direction``, ``relative_orbit`` ...: what ``read`` needs and provenance keeps. The item of a
+    raster may tell ``orbit_files`` (``precise``, ``restituted``), too: known only when it is made."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -99,6 +99,22 @@ class LayerModel(BaseModel):
     @classmethod
     def _one_source(cls, value: Any) -> Any:
         return spread(value) if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _each_source(self) -> Self:
+        for source in self.alternatives:
+            try:
+                self.from_source(source)
+            except ValidationError as error:
+                first = error.errors()[0]
+                key, said = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+                raise ValueError(f"from {source}: {key}: {said}") from None
+        return self
+
+    def from_source(self, source: str) -> LayerModel:
+        """Return the layer from one of the sources that it lists."""
+        made = LayerModel.model_validate(self.alternatives[source])
+        return made.model_copy(update={"alternatives": self.alternatives})
 
     @field_validator("terrain")
     @classmethod
@@ -206,11 +222,7 @@ class Recipe(_Strict):
         if source not in model.alternatives:
             names = list(model.alternatives) or [model.source]
             raise ConfigError(f"the layer '{layer}' does not list source '{source}'", hint=near(source, names))
-        try:
-            other = LayerModel.model_validate({**model.alternatives[source], "alternatives": model.alternatives})
-        except ValidationError as error:
-            raise _explain(error, {}, f"layer {layer} from {source}") from None
-        return self.model_copy(update={"layers": {**self.layers, layer: other}})
+        return self.model_copy(update={"layers": {**self.layers, layer: model.from_source(source)}})
 
     def resolved(self) -> dict[str, Any]:
         """Return the recipe with every default written out, as plain YAML values.
@@ -325,7 +337,8 @@ def _explain(error: ValidationError, lines: Mapping[tuple[str | int, ...], int],
             return ConfigError(f"{key}: {first['input']!r} is not known", where=at, hint=hint)
         case _:
             said = first["msg"].removeprefix("Value error, ")
-            return ConfigError(f"{key}: {said} (found {first['input']!r})", where=at)
+            found = "" if isinstance(first["input"], dict) else f" (found {first['input']!r})"
+            return ConfigError(f"{key}: {said}{found}", where=at)
 
 
 def _words(literal_error: Mapping[str, Any]) -> list[str]:

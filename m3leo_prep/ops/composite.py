@@ -29,6 +29,10 @@ class Look:
     """True where the sensor looked, whether or not the value may be used; includes ``valid``."""
 
 
+_OWN = -1
+"""Where no neighbour zone's tile shows."""
+
+
 class Mosaic:
     """Tiles of one acquisition laid side by side: the first that has a pixel keeps it, own-zone tiles win.
 
@@ -38,18 +42,25 @@ class Mosaic:
 
     def __init__(self) -> None:
         self._look: Look | None = None
-        self._foreign: NDArray[np.bool_] | None = None
+        self._foreign: NDArray[np.int16] | None = None
 
-    def add(self, look: Look, *, own: bool) -> NDArray[np.bool_]:
-        """Lay one tile and return where it now shows; ``own`` says that it is in the target's own zone."""
+    def add(self, look: Look, *, own: bool, group: int = 0) -> NDArray[np.bool_]:
+        """Lay one tile and return where it now shows.
+
+        Args:
+            look: the tile.
+            own: it is in the target's own zone.
+            group: tiles of the own zone replace those of the same group only: the acquisition, where that one is to
+                stay which was laid first.
+        """
         if self._look is None or self._foreign is None:
             self._look = look
-            self._foreign = np.zeros_like(look.valid) if own else look.valid.copy()
+            self._foreign = np.where(look.valid & (not own), group, _OWN).astype(np.int16)
             return look.valid
         old = self._look
-        wins = look.valid & (~old.valid | self._foreign) if own else look.valid & ~old.valid
+        wins = look.valid & (~old.valid | (self._foreign == group)) if own else look.valid & ~old.valid
         self._look = Look(np.where(wins, look.values, old.values), old.valid | look.valid, old.observed | look.observed)
-        self._foreign = (self._foreign & ~wins) if own else (self._foreign | wins)
+        self._foreign[wins] = _OWN if own else group
         return wins
 
     def result(self) -> Look | None:
@@ -139,12 +150,24 @@ class Composite:
         return Look(self._best, valid, self._observed)
 
 
+def whole(valid: NDArray[np.bool_], observed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return (look, y, x): True where a look has all bands that any look has seen there, and one at least.
+
+    Args:
+        valid: (look, band, y, x).
+        observed: (band, y, x), by any look.
+    """
+    return np.asarray((valid | ~observed).all(axis=1) & valid.any(axis=1))
+
+
 def _medoid(looks: list[Look]) -> Look:
-    """Return per pixel the look nearest to all others; a look counts where all its bands are valid."""
+    """Return per pixel the look nearest to all others, of those that are whole; a band that nobody saw has no say."""
+    observed = np.any([look.observed for look in looks], axis=0)
     values = np.stack([look.values for look in looks])
-    best = medoid(values, np.stack([look.valid.all(axis=0) for look in looks]))
+    values[:, ~observed] = 0
+    best = medoid(values, whole(np.stack([look.valid for look in looks]), observed))
     chosen = np.take_along_axis(values, np.maximum(best, 0)[None, None], axis=0)[0]
-    return Look(chosen, np.broadcast_to(best >= 0, chosen.shape), np.any([look.observed for look in looks], axis=0))
+    return Look(chosen, (best >= 0) & observed, observed)
 
 
 def _median(looks: list[Look]) -> Look:

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from m3leo_prep.core.defaults import COUNT, COUNTED, ONE_ITEM, is_computed, is_terrain
+from m3leo_prep.core.defaults import COUNT, ONE_ITEM, is_computed, is_count, is_terrain
 from m3leo_prep.core.errors import ConfigError, CorruptError, NoData
 from m3leo_prep.core.layer import Array, Layer
 from m3leo_prep.core.raster import Absent, Item, Kind, Raster, Slot
 from m3leo_prep.core.reasons import Reason
-from m3leo_prep.ops.composite import Composite, Look, Mosaic
+from m3leo_prep.ops.composite import Composite, Look, Mosaic, whole
 from m3leo_prep.ops.join import Joined, join
 from m3leo_prep.ops.terrain import MARGIN, horn
 from m3leo_prep.ops.warp import QUADRATURE, Method, coordinate_operation, warp
@@ -105,8 +105,10 @@ def derive(
     mosaics = {name: Mosaic() for name in sorted(laid_only)}
     composites = {a.variable.name: Composite(a.statistic) for a in arrays if a.variable.name not in laid_only}
     seen: dict[str, dict[str, NDArray[np.bool_]]] = {
-        array.variable.name.removesuffix(COUNT): {} for array in layer.arrays if array.method == COUNTED
+        array.variable.name.removesuffix(COUNT): {} for array in layer.arrays if is_count(array)
     }
+    # The order by cloud is one of images: an own-zone tile replaces only what the same image shows of another zone.
+    numbers = _numbers(items) if _by_cloud(layer) else {}
     for group, tiles in enumerate([list(items)] if composited and items else _groups(items, layer)):
         passes = {name: Mosaic() for name in composites}
         together = [tiles] if composited or info.joint else [[tile] for tile in tiles]
@@ -123,7 +125,8 @@ def derive(
                     operation = coordinate_operation(piece.raster.geobox.crs, geobox.crs)
                     result.operations |= {tile.item.id: (pair, operation) for tile in piece.tiles}
                 look = _align(piece.raster, array, geobox)
-                shown = (mosaics.get(name) or passes[name]).add(look, own=own)
+                mosaic = mosaics.get(name) or passes[name]
+                shown = mosaic.add(look, own=own, group=numbers.get(_pass(tiles[0]), 0))
                 if name in seen:
                     before = seen[name].get(_pass(tiles[0]))
                     seen[name][_pass(tiles[0])] = look.valid if before is None else before | look.valid
@@ -144,7 +147,9 @@ def derive(
                 composites[name].add(laid)
     result.looks |= {name: mosaic.result() for name, mosaic in mosaics.items()}
     result.looks |= {name: composite.result() for name, composite in composites.items()}
-    result.looks |= {name + COUNT: _counted(result.looks[name], list(valid.values())) for name, valid in seen.items()}
+    spectra = {array.variable.name for array in arrays if array.statistic == "medoid"}
+    for name, valid in seen.items():
+        result.looks[name + COUNT] = _counted(result.looks[name], list(valid.values()), spectra=name in spectra)
     if margin:
         (height,) = (array.variable.name for array in arrays if array.variable.kind is Kind.CONTINUOUS)
         computed = _terrain(layer, result.looks[height])
@@ -152,11 +157,20 @@ def derive(
     return result
 
 
-def _counted(look: Look | None, valid: Sequence[NDArray[np.bool_]]) -> Look | None:
-    """Return of how many acquisitions each pixel could be made; 0 where all that were seen are masked."""
+def _counted(look: Look | None, valid: Sequence[NDArray[np.bool_]], *, spectra: bool) -> Look | None:
+    """Return of how many acquisitions each pixel could be made; 0 where all that were seen are masked.
+
+    Args:
+        look: of what is counted.
+        valid: by acquisition.
+        spectra: only those count that have all bands.
+    """
     if look is None:
         return None
-    return Look(np.stack(valid).sum(axis=0, dtype=np.uint16), look.observed, look.observed)
+    there = np.stack(valid)
+    if spectra:
+        there = whole(there, look.observed)[:, None]
+    return Look(there.sum(axis=0, dtype=np.uint16) * look.observed, look.observed, look.observed)
 
 
 def _terrain(layer: Layer, height: Look | None) -> dict[str, Look | None]:
@@ -207,7 +221,7 @@ def _pass(item: Item) -> str:
 
 def _groups(items: Sequence[Item], layer: Layer) -> Iterable[list[Item]]:
     """Return the items that make one look each: the tiles of a pass, or, in a mosaic, all tiles without a date."""
-    if any(array.statistic == "least_cloudy" for array in layer.arrays):
+    if _by_cloud(layer):
         # By the cloud of each tile, not of what a window sees of its pass: no pixel depends on the window.
         return [[item] for item in sorted(items, key=_cloud)]
     mosaic = all(array.statistic in ONE_ITEM for array in layer.arrays)
@@ -220,9 +234,25 @@ def _groups(items: Sequence[Item], layer: Layer) -> Iterable[list[Item]]:
     return ordered
 
 
+def _by_cloud(layer: Layer) -> bool:
+    return any(array.statistic == "least_cloudy" for array in layer.arrays)
+
+
+def _numbers(items: Sequence[Item]) -> dict[str, int]:
+    """Return a number for each acquisition."""
+    return {name: number for number, name in enumerate(dict.fromkeys(map(_pass, items)))}
+
+
+def check_clouds(layer: Layer, items: Iterable[Item]) -> None:
+    """Raise ConfigError if items are to be ordered by their cloud cover, and one does not tell it."""
+    if _by_cloud(layer):
+        for item in items:
+            _cloud(item)
+
+
 def _cloud(item: Item) -> float:
     cloud = item.properties.get("cloud_cover")
-    if isinstance(cloud, str) or cloud is None:
+    if isinstance(cloud, str) or cloud is None or cloud != cloud:  # noqa: PLR0124  NaN
         raise ConfigError(
             "the item does not tell its cloud cover, by which `statistic: least_cloudy` orders",
             where=f"item {item.id}",

@@ -7,12 +7,11 @@ from pathlib import Path
 
 from m3leo_prep.core.errors import CredentialsError, MissingDependency, PrepError
 from m3leo_prep.core.grid import Grid
-from m3leo_prep.core.plan import SourceSpec
 from m3leo_prep.core.raster import SourceInfo
 from m3leo_prep.core.recipe import LayerModel, Recipe
 from m3leo_prep.pipeline.machine import Finding, kernels, machine, packages
 from m3leo_prep.pipeline.origins import open_source
-from m3leo_prep.pipeline.resolve import resolve_layer
+from m3leo_prep.pipeline.resolve import resolve_layer, source_spec
 from m3leo_prep.ports.guarded import Guarded, guard
 from m3leo_prep.ports.source import Probing, Source
 
@@ -39,16 +38,23 @@ def _layer(name: str, model: LayerModel, grid: Grid, base: Path) -> Finding:
     """Return whether the layer's source can be made and, where it can tell, whether it answers."""
     title = f"layer {name}"
     try:
-        source = open_source(SourceSpec(model.source, model.options, str(base)))
+        source = open_source(source_spec(model, base))
         seen = _probe(model.source, source)
         info = source.describe()
         resolve_layer(name, model, info, grid, n_chips=1)
     except CredentialsError as error:
-        return Finding(title, "fail", _told(error), error.hint or f"log in to {model.source}", is_login=True)
+        step = error.hint or f"log in to {model.source}"
+        return Finding(title, "fail", _told(error) + _others(name, model), step, is_login=True)
     except PrepError as error:
         step = error.hint if isinstance(error, MissingDependency) else error.hint or f"mend the layer '{name}'"
-        return Finding(title, "fail", _told(error), step)
+        return Finding(title, "fail", _told(error) + _others(name, model), step)
     return Finding(title, "ok", f"{model.source}: {seen or _described(info)}")
+
+
+def _others(name: str, model: LayerModel) -> str:
+    """Return which other sources the layer lists, and how one is taken."""
+    others = [source for source in model.alternatives if source != model.source]
+    return f"; other sources: {', '.join(f'--source {name}={other}' for other in others)}" if others else ""
 
 
 def _probe(name: str, source: Source) -> str:

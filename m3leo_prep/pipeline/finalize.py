@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import yaml
 
+from m3leo_prep.core.defaults import is_count
 from m3leo_prep.core.errors import StoreError
 from m3leo_prep.core.format import FORMAT_VERSION
 from m3leo_prep.core.layer import Array
@@ -169,7 +170,9 @@ def _write_chips(
         clusters = clusters_of(cells, plan.sample.edge)
         columns["cluster"] = np.array(clusters.names())[clusters.member]
     for rows in done:
-        parts = [rows.arrays[f"valid.{a.variable.name}"].reshape(len(cells), -1) for a in rows.plan.layer.arrays]
+        # A count is there wherever somebody looked, through clouds or not.
+        there = [array.variable.name for array in rows.plan.layer.arrays if not is_count(array)]
+        parts = [rows.arrays[f"valid.{name}"].reshape(len(cells), -1) for name in there]
         columns[f"valid_{rows.plan.layer.name}"] = (
             np.concatenate(parts, axis=1).mean(axis=1, dtype=np.float64).astype(np.float32)
         )
@@ -208,6 +211,8 @@ def _provenance(ids: list[str], rows: LayerRows, array: Array, chips: range) -> 
         "versions": pa.array([items[i].version for i in flat], pa.string()),
         "relative_orbits": pa.array([_orbit(items[i]) for i in flat], pa.int32()),
     }
+    if rows.orbit_files:
+        lists["orbit_files"] = pa.array([rows.orbit_files.get(items[i].id) for i in flat], pa.string())
     n = len(chips) * len(slots)
     altered = rows.arrays[f"altered.{name}"][block].reshape(-1, 2)
     columns: dict[str, Any] = {

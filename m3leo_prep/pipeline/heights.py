@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,18 +14,20 @@ from odc.geo.geobox import GeoBox
 from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.grid import Cells
 from m3leo_prep.core.layer import Layer
-from m3leo_prep.core.plan import LayerPlan
+from m3leo_prep.core.plan import LayerPlan, SourceSpec
 from m3leo_prep.core.raster import Item, Kind, SourceInfo
 from m3leo_prep.core.recipe import LayerModel
 from m3leo_prep.core.text import near
+from m3leo_prep.pipeline.abilities import asked, bare
 from m3leo_prep.pipeline.derive import derive
 from m3leo_prep.pipeline.origins import open_source
 from m3leo_prep.pipeline.resolve import METRES
 from m3leo_prep.pipeline.task import ground_items, near_ground
-from m3leo_prep.ports.heights import Heights, OnHeights
+from m3leo_prep.ports.heights import Heights, OnDatum, OnHeights
 
 KEPT = 4
 """Grids of which heights are kept, each as large as a window; ``windows.GROUND_BYTES`` counts them."""
+T = TypeVar("T")
 SUFFIX = ".dem"
 """Ends the name of a layer of heights that stands behind another layer; no layer of a recipe has a dot."""
 HINT = (
@@ -68,16 +71,32 @@ def check_heights(layer: Layer, *, where: str, dem: str) -> None:
         )
 
 
+def check_datum(spec: SourceSpec, heights: Layer) -> None:
+    """Raise ConfigError or MissingDependency if a source cannot use heights above what these are above."""
+    source = bare(spec)
+    if isinstance(source, OnDatum):
+        asked(spec, "check_datum", partial(source.check_datum, _told(heights, "vertical_datum", "")))
+
+
 def heights_of(plan: LayerPlan, cells: Cells) -> Heights | None:
     """Return what gives heights on any pixels in and around some chips; None if the layer needs none."""
     if plan.heights is None:
         return None
     items = ground_items(plan, near_ground(cells, plan))
-    (height,) = (array.variable for array in plan.heights.layer.arrays if array.variable.kind is Kind.CONTINUOUS)
+    layer = plan.heights.layer
     # A source asks for the same pixels once for each variable and frame.
     return _Ground(
-        lru_cache(KEPT)(partial(_heights, plan.heights, items)), str(height.attributes.get("vertical_datum", ""))
+        lru_cache(KEPT)(partial(_heights, plan.heights, items)),
+        _told(layer, "vertical_datum", ""),
+        _told(layer, "missing_is_sea", default=False),
     )
+
+
+def _told(layer: Layer, key: str, default: T) -> T:
+    """Return what a layer of heights tells of them."""
+    (height,) = (array.variable for array in layer.arrays if array.variable.kind is Kind.CONTINUOUS)
+    found = height.attributes.get(key)
+    return found if isinstance(found, type(default)) else default
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +105,7 @@ class _Ground:
 
     at: Callable[[GeoBox], tuple[NDArray[np.float32], NDArray[np.bool_]]]
     vertical_datum: str
+    missing_is_sea: bool
 
     def __call__(self, geobox: GeoBox, /) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         return self.at(geobox)

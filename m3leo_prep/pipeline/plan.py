@@ -18,7 +18,8 @@ from m3leo_prep.core.plan import NOT_IN_DIGEST, LayerPlan, Plan, SourceSpec, dig
 from m3leo_prep.core.recipe import Recipe
 from m3leo_prep.core.sample import Sample
 from m3leo_prep.pipeline.abilities import advice, bare
-from m3leo_prep.pipeline.heights import SUFFIX, check_dem, check_heights
+from m3leo_prep.pipeline.derive import check_clouds
+from m3leo_prep.pipeline.heights import SUFFIX, check_datum, check_dem, check_heights
 from m3leo_prep.pipeline.items import find_items, merged, reaching, with_new_slots
 from m3leo_prep.pipeline.origins import Objects, edited_sources, open_source
 from m3leo_prep.pipeline.proportions.about import check_proportions
@@ -147,7 +148,7 @@ def with_sources_of(recipe: Recipe, previous: Plan) -> Recipe:
 def _check_limits(plan: Plan) -> None:
     """Raise ConfigError if the dataset could not be published: too many files, or too many in one folder."""
     files = plan.estimate().files
-    entries = max(math.ceil(len(plan.cells) / layer.layer.shard_chips) for layer in plan.layers)
+    entries = max((math.ceil(len(plan.cells) / layer.layer.shard_chips) for layer in plan.layers), default=0)
     if files > MAX_FILES or entries > MAX_ENTRIES:
         raise ConfigError(
             f"{files:,} shards, {entries:,} in one folder: a repository takes {MAX_FILES:,} files, "
@@ -203,6 +204,7 @@ def _plan_layer(
     if check_dem(name, recipe.layers, info, bare(spec)) is not None:
         reach = native + info.ground_reach
         heights = _plan_heights(layer, reach, model.dem or "", recipe, specs, grid, cells, area)
+        check_datum(spec, heights.layer)
     plan = LayerPlan(
         layer=layer,
         source=spec,
@@ -233,6 +235,8 @@ def _plan_layer(
         items = find_items(source, area, layer, native)
     if is_sampled:
         items = reaching(items, cells, layer, native)
+    if not info.composites:
+        check_clouds(layer, items)
     if not items:
         there = f"the sampled chips of '{area.name}'" if is_sampled else f"'{area.name}'"
         raise ConfigError(
@@ -269,7 +273,7 @@ def _plan_heights(
     source = open_source(spec)
     info = source.describe()
     # Only its height, on the other layer's lattice, whatever else the recipe makes of it.
-    update = {"resolution": layer.pitch, "terrain": None, "encoding": None, "band_chunk": None}
+    update = {"resolution": layer.pitch, "terrain": None, "counts": False, "encoding": None, "band_chunk": None}
     model = recipe.layers[dem].model_copy(update=update)
     made = resolve_layer(layer.name + SUFFIX, model, info, grid, n_chips=len(cells))
     check_heights(made, where=f"layer {layer.name}", dem=dem)

@@ -110,10 +110,11 @@ def resolve_layer(
             where=where,
             hint="make each a layer of its own",
         )
+    read = arrays
     if model.counts:
-        arrays += _counts(arrays, info, where)
+        arrays += _counts(read, info, where)
     if model.terrain:
-        arrays += _terrain(model.terrain, arrays, pitch, is_static=slots[0].is_static, where=where)
+        arrays += _terrain(model.terrain, read, pitch, is_static=slots[0].is_static, where=where)
     arrays = tuple(replace(array, codec=codec) for array in arrays)
     per_slot = sum(array.n_bands * array.itemsize for array in arrays) * size**2
     n, t, chunk_slots = shard_rule(
@@ -189,13 +190,25 @@ def _counts(arrays: tuple[Array, ...], info: SourceInfo, where: str) -> tuple[Ar
             hint="add a layer of the same with `statistic: count`, or say `composite: local` where the source has it",
         )
     quantities = [array for array in arrays if array.variable.kind not in CODES]
+    if not quantities or any(array.statistic == "count" for array in quantities):
+        said = "is a count itself" if quantities else "holds codes alone, which one acquisition gives"
+        raise ConfigError(f"`counts:` says nothing where the layer {said}", where=where, hint="remove `counts:`")
+    taken = {array.variable.name for array in arrays}
     encoding = Encoding("uint16", 65535, valid_min=0, valid_max=65534, unit="1")
     made = []
     for array in quantities:
         of = array.variable
-        about = {"computed_from": of.name, "algorithm": "acquisitions of the slot whose pixel is valid"}
-        name = f"number of acquisitions of {of.name}"
-        variable = Variable(of.name + defaults.COUNT, Kind.CONTINUOUS, of.bands, "1", name, (), about)
+        name = of.name + defaults.COUNT
+        if name in taken:
+            raise ConfigError(
+                f"the source's variable '{name}' has the name of what `counts` adds",
+                where=where,
+                hint="rename it in the source (`variable:` of local)",
+            )
+        whole = "valid in all bands" if array.statistic == "medoid" else "valid"
+        about = {"computed_from": of.name, "algorithm": f"acquisitions of the slot whose pixel is {whole}"}
+        title = f"number of acquisitions of {of.name}"
+        variable = Variable(name, Kind.CONTINUOUS, of.bands, "1", title, (), about)
         made.append(Array(variable, encoding, defaults.COUNTED, "count", array.band_chunk))
     return tuple(made)
 

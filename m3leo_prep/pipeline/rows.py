@@ -46,6 +46,8 @@ class UnitRows:
     holes: list[str] = field(default_factory=list)
     """What could not be had in this run."""
     operations: dict[str, str] = field(default_factory=dict)
+    orbit_files: dict[str, str] = field(default_factory=dict)
+    """By item id, of those whose rasters tell it."""
 
     @classmethod
     def empty(cls, layer: Layer, chips: int, slots: int) -> UnitRows:
@@ -97,6 +99,8 @@ class LayerRows:
     retryable: int
     operations: dict[str, str]
     """Coordinate operation by ``source CRS -> zone``."""
+    orbit_files: dict[str, str]
+    """By item id, of those whose rasters tell it."""
     counts: dict[str, Counts]
     """Histograms of the quantities, by variable; of the units that are not ``uncounted``."""
     uncounted: int
@@ -117,6 +121,7 @@ def stitch(plan: Plan, layer: LayerPlan, records: dict[str, Record], current: Ab
     used: list[list[list[int]]] = [[[] for _ in range(slots)] for _ in range(n)]
     shards: list[ShardFile] = []
     operations: dict[str, str] = {}
+    orbit_files: dict[str, str] = {}
     retryable = uncounted = 0
     histograms = empty_counts(layer.layer)
     splits = np.full(n, Split.NONE, np.uint8) if plan.split is None else plan.split
@@ -148,9 +153,10 @@ def stitch(plan: Plan, layer: LayerPlan, records: dict[str, Record], current: Ab
             arrays[name][rows] = values
         shards.extend(record.shards)
         operations |= record.info["operations"]
+        orbit_files |= record.info.get("orbit_files", {})
         retryable += record.retryable
     found = dict(sorted(operations.items()))
-    return LayerRows(layer, arrays, used, tuple(shards), retryable, found, histograms, uncounted)
+    return LayerRows(layer, arrays, used, tuple(shards), retryable, found, orbit_files, histograms, uncounted)
 
 
 def is_current(plan: Plan, layer: LayerPlan, unit: Unit, record: Record, current: AbstractSet[str]) -> bool:

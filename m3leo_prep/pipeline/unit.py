@@ -106,6 +106,7 @@ class UnitBuilder:
             "damaged": sorted(set(rows.damaged)),
             "holes": sorted(set(rows.holes)),
             "operations": dict(sorted(rows.operations.items())),
+            "orbit_files": dict(sorted(rows.orbit_files.items())),
             "rows": [self._task.unit.first_row, self._task.unit.last_row],
         }
         return Record(self._task.unit.id, self._task.digest, shards, retryable, arrays, info)
@@ -294,6 +295,8 @@ class UnitBuilder:
         rows = self._rows
         rows.used[chip][slot_index] = [item.id for item in used]
         rows.operations |= dict(derived.operations[item.id] for item in used if item.id in derived.operations)
+        told = ((item.id, item.properties.get("orbit_files")) for item in used)
+        rows.orbit_files |= {name: str(files) for name, files in told if files}
         rows.acquisitions[chip, slot_index] = len({item.acquisition or item.id for item in used})
         stamps = sorted({round(item.datetime.timestamp() * 1e6) * 1000 for item in used if item.datetime})
         if stamps:
@@ -373,6 +376,7 @@ class UnitBuilder:
             rows.used[chip][slot] = [names[i] for i in flat[end - int(counts[chip, slot]) : end]]
         rows.damaged.extend(prior.info["damaged"])
         rows.operations |= prior.info["operations"]
+        rows.orbit_files |= prior.info.get("orbit_files", {})
 
 
 def build_unit(task: Task, blobs: Blobs, work_bytes: int = WORK_BYTES) -> Record:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from m3leo_prep.core.defaults import COUNTED
+from m3leo_prep.core.defaults import is_count
 from m3leo_prep.core.grid import Cells
 from m3leo_prep.core.plan import LayerPlan
 from m3leo_prep.core.raster import Item
@@ -134,5 +134,5 @@ def working_bytes(plan: LayerPlan, window: Window, items: Sequence[Item]) -> int
     if passes > 1:
         kept = any(array.statistic in {"median", "medoid"} for array in layer.arrays)
         per_pixel += 16 * passes if kept else 24
-        per_pixel += passes if any(array.method == COUNTED for array in layer.arrays) else 0
+        per_pixel += passes if any(is_count(array) for array in layer.arrays) else 0
     return int(pixels * per_pixel) + ground

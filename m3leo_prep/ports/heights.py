@@ -13,12 +13,18 @@ from m3leo_prep.core.raster import Absent, Item, Raster, Slot
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
+
 class Heights(Protocol):
     """Heights of the ground, as the layer that ``dem:`` names has them."""
 
     @property
     def vertical_datum(self) -> str:
         """What they are above, as that layer tells: ``EGM2008 height``; empty if it tells nothing."""
+        ...
+
+    @property
+    def missing_is_sea(self) -> bool:
+        """Whether that layer tells that it has no heights of the sea (but may lack some land as well)."""
         ...
 
     def __call__(self, geobox: GeoBox, /) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -38,4 +44,13 @@ class OnHeights(Protocol):
         Raises:
             SourceError: as ``read`` does, and whatever reading the heights raises.
         """
+        ...
+
+
+@runtime_checkable
+class OnDatum(Protocol):
+    """A source that must know what heights are above; a plan asks it, before anything is read."""
+
+    def check_datum(self, vertical_datum: str) -> None:
+        """Raise ConfigError or MissingDependency if heights above this cannot be used."""
         ...

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from m3leo_prep.core.defaults import COUNTED
 from m3leo_prep.core.encoding import decode
 from m3leo_prep.core.errors import ConfigError, StoreError
 from m3leo_prep.core.format import FORMAT_VERSION, is_newer
@@ -45,6 +46,11 @@ class StoredArray:
     def is_class(self) -> bool:
         """True where values are codes, not quantities."""
         return self.unit == "class"
+
+    @property
+    def is_count(self) -> bool:
+        """True where it tells of how many acquisitions another variable was made."""
+        return self.about.get("method") == COUNTED
 
     @property
     def fill_value(self) -> int | float:
@@ -89,14 +95,23 @@ class StoredLayer:
         """True for a layer without a time axis."""
         return self.slots[0].is_static
 
+    @property
+    def own(self) -> tuple[StoredArray, ...]:
+        """Its variables but for counts, which tell of them: what is meant where the layer alone is named."""
+        return tuple(array for array in self.arrays.values() if not array.is_count)
+
+    def key(self, array: StoredArray) -> str:
+        """Return how a variable is called: ``layer`` where it is the layer's only one, else ``layer.variable``."""
+        return self.name if self.own == (array,) else f"{self.name}.{array.name}"
+
     def array(self, variable: str | None = None) -> StoredArray:
         """Return a variable, or the only one.
 
         Raises:
             ConfigError: no such variable, or none named where there are several.
         """
-        if variable is None and len(self.arrays) == 1:
-            return next(iter(self.arrays.values()))
+        if variable is None and len(self.own) == 1:
+            return self.own[0]
         if variable is None:
             names = ", ".join(self.arrays)
             raise ConfigError("name one of the variables", where=f"layer {self.name}", hint=f"choose from: {names}")

@@ -30,7 +30,9 @@ class Pick:
     bands: tuple[int, ...]
 
 
-def resolve(dataset: Dataset, names: Iterable[str], bands: Bands, slots: Slots) -> dict[str, Pick]:
+def resolve(
+    dataset: Dataset, names: Iterable[str], bands: Bands, slots: Slots, *, counts: bool = False
+) -> dict[str, Pick]:
     """Return what to read by key: ``layer``, or ``layer.variable`` where a layer has several.
 
     Args:
@@ -38,6 +40,8 @@ def resolve(dataset: Dataset, names: Iterable[str], bands: Bands, slots: Slots) 
         names: layers, or single variables as ``layer.variable``.
         bands: names of bands by key, in the order of the result; all where a key is not listed.
         slots: labels or indices of slots by layer or key, likewise.
+        counts: read those of acquisitions, too, where a layer alone is named; else only where they are named
+            themselves. They change no other key.
 
     Raises:
         ConfigError: an unknown layer, variable, band or slot; the hint lists near names.
@@ -46,8 +50,8 @@ def resolve(dataset: Dataset, names: Iterable[str], bands: Bands, slots: Slots) 
     for name in names:
         layer_name, _, variable = name.partition(".")
         layer = dataset.layer(layer_name)
-        arrays = [layer.array(variable)] if variable else layer.arrays.values()
-        found |= {_key(layer, array): (layer, array) for array in arrays}
+        arrays = [layer.array(variable)] if variable else layer.arrays.values() if counts else layer.own
+        found |= {layer.key(array): (layer, array) for array in arrays}
     if not found:
         raise ConfigError("no layer is asked for", where=dataset.url, hint=near("", dataset.layers))
     check_keys("bands", bands, found)
@@ -103,10 +107,6 @@ def has_data(dataset: Dataset, pick: Pick) -> NDArray[np.bool_]:
         percent = percent[:, list(pick.slots)]
     some = (percent > 0) & (percent != Reason.NOT_BUILT)
     return np.asarray(some.reshape(len(some), -1).any(axis=1))
-
-
-def _key(layer: StoredLayer, array: StoredArray) -> str:
-    return layer.name if len(layer.arrays) == 1 else f"{layer.name}.{array.name}"
 
 
 def _bands(key: str, array: StoredArray, bands: Bands) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from m3leo_prep.core.errors import ConfigError, CorruptError
 from m3leo_prep.core.raster import Item, Raster
 from m3leo_prep.sources._native import Window, transformer
+from m3leo_prep.sources.local.gdal import MASK as MASK_OF
 from m3leo_prep.sources.local.grids import same_grid
 from m3leo_prep.sources.local.header import BandHeader, Header, place
 from m3leo_prep.sources.local.options import WHOLE
@@ -65,7 +66,12 @@ def read_scene(
     """
     came = open_many([(address, access) for address in files.values()])
     opened = dict(zip(files, came, strict=True))
-    heads = {role: _header(raster, declared.get(role, NOTHING), item) for role, raster in opened.items()}
+    asked = {(files[b.name], b.key) for one in layout.quantities for b in one.bands or () if b.name in files}
+    heads = {
+        # A band that is asked for holds data, whatever the file calls it: infrared is often marked as alpha.
+        role: _header(raster, declared.get(role, NOTHING), item, masked=(raster.address, raster.mask) not in asked)
+        for role, raster in opened.items()
+    }
     heads = dict(sorted(heads.items(), key=lambda pair: pair[0] == MASK))  # the one that gives the grid first
     grid = next(iter(heads.values()))
     _check_place(grid, item)
@@ -83,7 +89,7 @@ def read_scene(
             )
     for window, where in windows(grid.geobox, geobox):
         read = _Fetched(by_path, {})
-        read.fetch([(h, b.key) for h, b in wanted if same_grid(h.geobox, grid.geobox)], window)
+        read.fetch([pair for pair in wanted if same_grid(pair[0].geobox, grid.geobox)], window)
         yield from rasters(replace(layout, read=read), heads, item, window, where)
 
 
@@ -94,9 +100,10 @@ class _Fetched:
     rasters: Mapping[str, RemoteRaster]
     known: dict[tuple[str, int, Window], NDArray[Any]]
 
-    def fetch(self, bands: Sequence[tuple[Header, int | str]], window: Window) -> None:
-        """Fetch a window of several bands, each once."""
-        keys = list(dict.fromkeys((head.path, int(key)) for head, key in bands))
+    def fetch(self, bands: Sequence[tuple[Header, BandHeader]], window: Window) -> None:
+        """Fetch a window of several bands and their masks, each once."""
+        keys = list(dict.fromkeys((head.path, int(band.key)) for head, band in bands))
+        keys += [(path, self._mask(path)) for path in dict.fromkeys(head.path for head, band in bands if band.has_mask)]
         stored = {head.path: _stored(head, window) for head, _ in bands}
         came = read_many([(self.rasters[path], key, stored[path]) for path, key in keys])
         self.known.update({(path, key, stored[path]): data for (path, key), data in zip(keys, came, strict=True)})
@@ -104,11 +111,17 @@ class _Fetched:
     def __call__(self, head: Header, key: int | str, window: Window, step: int) -> NDArray[Any]:
         """Return the pixels of a window on ``head.geobox`` as stored, (y, x)."""
         del step  # no file here has a time axis
+        number = self._mask(head.path) if str(key).startswith(MASK_OF) else int(key)
         inside = _stored(head, window)
-        data = self.known.get((head.path, int(key), inside))
+        data = self.known.get((head.path, number, inside))
         if data is None:
-            data = self.rasters[head.path].read(inside, int(key))
+            data = self.rasters[head.path].read(inside, number)
         return data[:: -1 if head.flip_rows else 1, :: -1 if head.flip_cols else 1]
+
+    def _mask(self, path: str) -> int:
+        number = self.rasters[path].mask
+        assert number is not None
+        return number
 
 
 def _stored(head: Header, window: Window) -> Window:
@@ -119,8 +132,10 @@ def _stored(head: Header, window: Window) -> Window:
     return Window(r0, r1, c0, c1)
 
 
-def _header(raster: RemoteRaster, declared: Declared, item: Item) -> Header:
+def _header(raster: RemoteRaster, declared: Declared, item: Item, *, masked: bool) -> Header:
     """Return a file's header as ``local`` has it, with what the catalogue says of the numbers.
+
+    If it is ``masked``, its mask or alpha band says where there are data, and is no band of its own.
 
     Raises:
         CorruptError: it has no place on the Earth, or the catalogue contradicts it.
@@ -141,8 +156,10 @@ def _header(raster: RemoteRaster, declared: Declared, item: Item) -> Header:
             scale=_agreed("scale", declared.scale, band.scale, 1.0, where),
             offset=_agreed("offset", declared.offset, band.offset, 0.0, where),
             unit=band.unit,
+            has_mask=masked and raster.mask is not None,
         )
         for number, band in enumerate(raster.bands, 1)
+        if not (masked and number == raster.mask)
     )
     return Header(path=raster.address, stamp=(0, 0), driver="GTiff", bands=bands, block=raster.block, **grid)
 
@@ -159,7 +176,8 @@ def _agreed(name: str, said: float | None, own: float | None, silent: float | No
     """
     if said is None:
         return own
-    if own is None or own in {silent, said} or (math.isnan(own) and math.isnan(said)):
+    # Files often hold what was rounded to float32.
+    if own is None or own == silent or math.isclose(own, said, rel_tol=1e-6) or (math.isnan(own) and math.isnan(said)):
         return said
     raise CorruptError(
         f"the file says {name} {own:g}, the catalogue {said:g}",

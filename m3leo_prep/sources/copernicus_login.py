@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from m3leo_prep.core.errors import ConfigError
+from m3leo_prep.core.errors import ConfigError, StoreError
 from m3leo_prep.ports.login import Prompt, Stored
 from m3leo_prep.sources._secrets import netrc_path, store_netrc, write_secret
 from m3leo_prep.sources.copernicus.service import login as service
@@ -50,24 +50,31 @@ class CopernicusLogin:
                 raise ConfigError("one half of a pair is empty", hint="nothing was stored")
         if not user and not access:
             raise ConfigError("neither a login nor keys were given", hint="nothing was stored")
+        profiles = _with_keys(access, secret) if access else b""  # before anything is stored
         stored = [store_netrc(service.MACHINE, user, password)] if user else []
-        stored += [_store_keys(access, secret)] if access else []
+        stored += [write_secret(service.credentials_path(), profiles)] if access else []
         notes = [note for one in stored for note in one.notes]
         notes += [f"the keys are in {stored[-1].path}, profile {service.PROFILE}"] if access else []
         return Stored(stored[0].path, tuple(notes))
 
 
-def _store_keys(access: str, secret: str) -> Stored:
-    """Put keys into the AWS credentials file in place of the profile's old ones; other profiles are kept as they are.
+def _with_keys(access: str, secret: str) -> bytes:
+    """Return the AWS credentials file with keys in place of the profile's old ones; other profiles are as they were.
 
     Raises:
         ConfigError: the format cannot hold a key, or the file is not in that format.
-        StoreError: it cannot be written.
+        StoreError: it cannot be read.
     """
     if not all(key.isprintable() and key.isascii() and " " not in key for key in (access, secret)):
         raise ConfigError("a key holds a character that no key has", hint="nothing was stored")
     path = service.credentials_path()
-    old = path.read_text(encoding="utf-8") if path.is_file() else ""
+    hint = "nothing was stored; move the file away, or write the profile by hand"
+    try:
+        old = path.read_text(encoding="utf-8") if path.is_file() else ""
+    except OSError as error:
+        raise StoreError(f"it cannot be read: {error.strerror}", where=str(path), hint=hint) from None
+    except UnicodeDecodeError:  # its message quotes the file
+        raise ConfigError("this is not a file of profiles", where=str(path), hint=hint) from None
     lines, ours = [], False
     for line in old.splitlines(keepends=True):
         ours = line.strip() == HEADER if line.lstrip().startswith("[") else ours
@@ -80,9 +87,8 @@ def _store_keys(access: str, secret: str) -> Stored:
     try:
         configparser.RawConfigParser().read_string(new)
     except configparser.Error:  # its message may quote a key
-        hint = "nothing was stored; move the file away, or write the profile by hand"
         raise ConfigError("this is not a file of profiles", where=str(path), hint=hint) from None
-    return write_secret(path, new.encode())
+    return new.encode()
 
 
 if TYPE_CHECKING:

@@ -51,7 +51,7 @@ class FakeSnap:
             folder: an empty or a new one.
             release: which SNAP it stands for.
         """
-        self.home = folder / "esa-snap"
+        self.home = folder.resolve() / "esa-snap"
         self.gpt = self.home / "bin" / "gpt"
         self.gpt.parent.mkdir(parents=True)
         (self.home / "VERSION.txt").write_text(release)
@@ -283,12 +283,9 @@ def _write_header(
     """Write the header as ``DimapHeaderWriter`` of snap-engine does, of what is read of it."""
     import xml.etree.ElementTree as ET
 
-    from pyproj import CRS
-    from pyproj.enums import WktVersion
-
     pitch, left, top = place
     root = ET.Element("Dimap_Document", name=header.name)
-    _add(root, "Coordinate_Reference_System", {"WKT": CRS.from_user_input(zone).to_wkt(WktVersion.WKT1_GDAL)})
+    _add(root, "Coordinate_Reference_System", {"WKT": _wkt(int(zone.removeprefix("EPSG:")))})
     _add(root, "Geoposition", {"IMAGE_TO_MODEL_TRANSFORM": f"{pitch},0.0,0.0,{-pitch},{left},{top}"})
     _add(root, "Raster_Dimensions", {"NCOLS": shape[1], "NROWS": shape[0], "NBANDS": len(names)})
     access = ET.SubElement(root, "Data_Access")
@@ -305,6 +302,33 @@ def _write_header(
     told = ET.SubElement(sources, "MDATTR", name="orbit_state_vector_file", type="ascii")
     told.text = f"Sentinel Precise S1A_OPER_AUX_{orbit}_OPOD_20210201T121212.EOF"
     header.write_text(ET.tostring(root, encoding="unicode"))
+
+
+def _wkt(epsg: int) -> str:
+    """Return a zone's coordinate system as GeoTools writes it, whose names are not those of others."""
+    number, south = epsg % 100, epsg // 100 == 327
+    return f"""
+        PROJCS["WGS 84 / UTM zone {number}{"NS"[south]}",
+          GEOGCS["WGS 84",
+            DATUM["World Geodetic System 1984",
+              SPHEROID["WGS 84", 6378137.0, 298.257223563, AUTHORITY["EPSG","7030"]],
+              AUTHORITY["EPSG","6326"]],
+            PRIMEM["Greenwich", 0.0, AUTHORITY["EPSG","8901"]],
+            UNIT["degree", 0.017453292519943295],
+            AXIS["Geodetic longitude", EAST],
+            AXIS["Geodetic latitude", NORTH],
+            AUTHORITY["EPSG","4326"]],
+          PROJECTION["Transverse_Mercator", AUTHORITY["EPSG","9807"]],
+          PARAMETER["central_meridian", {6.0 * number - 183.0}],
+          PARAMETER["latitude_of_origin", 0.0],
+          PARAMETER["scale_factor", 0.9996],
+          PARAMETER["false_easting", 500000.0],
+          PARAMETER["false_northing", {1e7 if south else 0.0}],
+          UNIT["m", 1.0],
+          AXIS["Easting", EAST],
+          AXIS["Northing", NORTH],
+          AUTHORITY["EPSG","{epsg}"]]
+    """
 
 
 def _add(parent: ET.Element, tag: str, children: Mapping[str, Any]) -> None:

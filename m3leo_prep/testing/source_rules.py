@@ -252,7 +252,8 @@ def _identity(item: Item) -> tuple[str, str, str, str]:
 
 
 _CHILD = """
-import importlib, importlib.util, os, pickle, sys
+import gc, importlib, importlib.util, os, pickle, sys
+gc.disable()  # a short life
 name, path, pickled = pickle.load(sys.stdin.buffer)
 answer = os.fdopen(os.dup(1), "wb")
 os.dup2(2, 1)  # what the source prints is no answer
@@ -267,6 +268,7 @@ source, area, slots = pickle.loads(pickled)
 found = [(i.id, i.version, str(i.datetime), i.footprint.wkt) for i in source.find(area, slots)]
 answer.write(pickle.dumps(found))
 answer.close()
+gc.freeze()  # else all that was imported is searched for garbage
 """
 
 

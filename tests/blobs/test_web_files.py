@@ -6,10 +6,12 @@ import hashlib
 import multiprocessing
 import os
 import pickle
+import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from hypothesis import given
@@ -308,3 +310,31 @@ def test_threads_and_forks_do_not_mix_their_answers(files):
 
 def _many(files) -> bool:
     return all(files.get("large", at * 7919, 50) == LARGE[at * 7919 :][:50] for at in range(60))
+
+
+class _Redirecting(BaseHTTPRequestHandler):
+    """Sends on to another signed address, with a damaged header: the library tells both in its log."""
+
+    def do_GET(self):
+        self.send_response(200 if "planted-2" in self.path else 302)
+        self.send_header("Location", "/f?X-Signature=planted-2")
+        self.send_header("Content-Length", "0")
+        self._headers_buffer.append(b"no header at all\r\n")
+        self.end_headers()
+
+    def log_message(self, *_):
+        """Be quiet."""
+
+
+def test_a_signed_address_is_in_no_log(caplog):
+    server = HTTPServer(("127.0.0.1", 0), _Redirecting)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    try:
+        with caplog.at_level("DEBUG"):
+            address = f"http://127.0.0.1:{server.server_port}/f?X-Signature=planted-1"
+            with http.answer("GET", address, {}, http.Patience("f")) as response:
+                assert response.status == 200
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert "planted" not in caplog.text

@@ -20,6 +20,7 @@ import pytest
 
 from m3leo_prep.cli.main import main
 from m3leo_prep.pipeline import unit as unit_module
+from tests.cli.forked import MAIN, Started, forked
 
 BOX = "9.300,57.100,9.312,57.104"
 """Twelve chips of the small recipe."""
@@ -126,9 +127,11 @@ def mine(options: str = "") -> str:
     return "mine.yaml"
 
 
-def spawn(folder: Path, *args: str, **more: Any) -> subprocess.Popen[str]:
-    code = "from m3leo_prep.core import layer; layer.SHARD_CHIPS = (1,); from m3leo_prep.cli.main import main; main()"
-    return subprocess.Popen([sys.executable, "-c", code, *args], cwd=folder, text=True, **more)
+SMALL_SHARDS = f"from m3leo_prep.core import layer; layer.SHARD_CHIPS = (1,); {MAIN}"
+
+
+def spawn(folder: Path, *args: str, **more: Any) -> Started:
+    return forked().start(folder, *args, code=SMALL_SHARDS, **more)
 
 
 # -- JSON --------------------------------------------------------------------------------------------------------------
@@ -461,7 +464,7 @@ def test_an_interrupted_build_says_so_and_goes_on_later(runner: str, run: Run, t
     started = tmp_path / "started"
     name = mine(f", started: {started}, seconds: 0.1")
     args = ["build", "--aoi", BOX, "--recipe", name, "--out", "d", "--workers", "1", "--runner", runner]
-    process = spawn(tmp_path, *args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    process = spawn(tmp_path, *args, leads=True)
     try:
         end = time.monotonic() + 60
         while not (started.exists() and len(started.read_text().splitlines()) >= 4) and time.monotonic() < end:
@@ -474,7 +477,7 @@ def test_an_interrupted_build_says_so_and_goes_on_later(runner: str, run: Run, t
     assert out == ""
     assert "Traceback" not in err
     assert "interrupted: what is finished is kept; run the same command again to go on" in err
-    again = spawn(tmp_path, *args[:-4], "--json", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    again = spawn(tmp_path, *args[:-4], "--json")
     out, err = again.communicate(timeout=120)
     assert again.returncode == 0, err
     made = json.loads(out)
@@ -489,7 +492,7 @@ CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 def test_a_log_file_has_plain_lines(tmp_path: Path, run: Run) -> None:
     environment = {key: value for key, value in os.environ.items() if key not in {"NO_COLOR", "FORCE_COLOR"}}
     args = ["build", "--aoi", BOX, "--recipe", "small.yaml", "--out", "d", "--layers", "position"]
-    done = spawn(tmp_path, *args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+    done = spawn(tmp_path, *args, env=environment)
     out, err = done.communicate(timeout=120)
     assert done.returncode == 0, err
     assert not CONTROL.search(out + err)
@@ -500,7 +503,9 @@ def _on_a_terminal(tmp_path: Path, *args: str, **environment: str) -> str:
     """Return what a command writes to standard error when that is a terminal."""
     master, slave = pty.openpty()
     env = {k: v for k, v in os.environ.items() if k not in {"NO_COLOR", "FORCE_COLOR"}} | {"TERM": "xterm-256color"}
-    process = spawn(tmp_path, *args, stdout=subprocess.PIPE, stderr=slave, env=env | environment)
+    # A new process: what is imported has looked whether there is a terminal.
+    command = [sys.executable, "-c", SMALL_SHARDS, *args]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=slave, env=env | environment)
     os.close(slave)
     written = b""
     while True:
@@ -512,7 +517,7 @@ def _on_a_terminal(tmp_path: Path, *args: str, **environment: str) -> str:
             break
         written += part
     os.close(master)
-    assert process.communicate(timeout=60)[0] is not None
+    process.communicate(timeout=60)
     assert process.returncode == 0, written.decode()
     return written.decode()
 
@@ -569,7 +574,13 @@ def test_the_version_is_printed(run: Run) -> None:
 
 def test_a_closed_pipe_is_no_bug(tmp_path: Path) -> None:
     """``m3leo-prep aoi list | head -0``."""
-    process = spawn(tmp_path, "aoi", "list", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", MAIN, "aoi", "list"],
+        cwd=tmp_path,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.close()

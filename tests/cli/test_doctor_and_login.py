@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.forked import forked
+
 LOGINS = """
 from pathlib import Path
 
@@ -93,17 +95,7 @@ def run(tmp_path: Path, env: dict[str, str]) -> Run:
     (folder / "my_source.py").write_text(SOURCE)
 
     def command(*args: str, typed: str = "") -> subprocess.CompletedProcess[str]:
-        code = "from m3leo_prep.cli.main import main; main()"
-        return subprocess.run(
-            [sys.executable, "-c", code, *args],
-            cwd=folder,
-            env=env,
-            input=typed,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return forked().run(folder, *args, env=env, typed=typed)
 
     return command
 

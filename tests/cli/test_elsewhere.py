@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.cli.forked import Started, forked
 from tests.pipeline.conftest import tree
 
 BOX = "9.300,57.100,9.312,57.104"
@@ -78,16 +77,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def spawn(folder: Path, *args: str, **more: Any) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", START, *args],
-        cwd=folder,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        **more,
-    )
+def spawn(folder: Path, *args: str, leads: bool = False) -> Started:
+    return forked().start(folder, *args, code=START, leads=leads)
 
 
 @dataclass
@@ -101,12 +92,12 @@ def run(folder: Path, *args: str) -> Ended:
     return ended(spawn(folder, *args))
 
 
-def ended(process: subprocess.Popen[str]) -> Ended:
-    out, err = process.communicate(timeout=120)
-    return Ended(process.returncode, out, err)
+def ended(process: Started) -> Ended:
+    out, err = process.communicate()
+    return Ended(process.wait(), out, err)
 
 
-def wait_for(path: Path, process: subprocess.Popen[str], pattern: str = "") -> None:
+def wait_for(path: Path, process: Started, pattern: str = "") -> None:
     """Wait until a file is there, or one in that folder that fits the pattern."""
     for _ in range(600):
         if any(path.glob(pattern)) if pattern else path.exists():
@@ -203,7 +194,7 @@ def test_workers_end_with_their_parent(folder: Path) -> None:
 def test_ctrl_c_of_a_terminal_reaches_the_build_and_not_its_workers(folder: Path) -> None:
     """A terminal signals the whole group; the shards at work are finished and counted all the same."""
     (folder / "door").write_text("slow 1")
-    build = spawn(folder, *BUILD, "--runner", "processes", start_new_session=True)
+    build = spawn(folder, *BUILD, "--runner", "processes", leads=True)
     wait_for(folder / "door.read", build)
     os.killpg(build.pid, signal.SIGINT)
     assert ended(build).code == 130

@@ -200,6 +200,8 @@ def _zsh(run: Run, words: list[str]) -> list[str]:
         (["plan", "--recipe", "demo", "--layers", "s"], {"s1", "s2"}),
         (["plan", "--recipe", "demo", "--layers", "s1,s"], {"s1,s2"}),
         (["plan", "--recipe", "no-such", "--layers", "s"], set()),
+        (["plan", "--recipe", "clip-3modal", "--source", "s2=c"], {"s2=copernicus"}),
+        (["plan", "--recipe", "no-such", "--source", "s"], set()),
         (["plan", "--aoi", "zzz"], set()),
     ],
 )

@@ -14,13 +14,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 import m3leo_prep as mp
 from m3leo_prep.core.errors import StoreError
-from tests.cli.forked import Forked
+from tests.cli.forked import forked
 
 BOX = "9.300,57.100,9.312,57.104"
 """Twelve chips of the small recipe."""
@@ -101,10 +102,9 @@ def made(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run() -> Iterator[Run]:
+def run() -> Run:
     """A function that runs the command in a folder, in a process of its own."""
-    with Forked(MAIN) as forked:
-        yield forked.run
+    return partial(forked().run, code=MAIN)
 
 
 BUILD = ("build", "--aoi", BOX, "--recipe", "small.yaml")
@@ -239,7 +239,7 @@ def test_a_run_that_is_stopped_goes_on(how: signal.Signals, code: int, here: Pat
     command = (*mine(here), "--out", "d")
     reads, slow, ledger = here / "reads.txt", here / "is_slow", here / "d" / ".m3leo" / "ledger"
     slow.touch()
-    process = subprocess.Popen([sys.executable, "-c", MAIN, *command], cwd=here, stderr=subprocess.PIPE, text=True)
+    process = forked().start(here, *command, code=MAIN)
     deadline = time.monotonic() + 60
 
     def is_between() -> bool:

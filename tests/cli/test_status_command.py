@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from m3leo_prep.cli.following import run_status
 from m3leo_prep.cli.render import duration
 from m3leo_prep.pipeline.follow.events import RunLog
 from m3leo_prep.store.lock import BuildLock
+from tests.cli.forked import forked
 
 Screen = Callable[[Path], list[str]]
 
@@ -184,6 +184,4 @@ def test_a_time_span_has_two_units_at_most(seconds: float, text: str) -> None:
 
 
 def _command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    code = "from m3leo_prep.cli.main import main; main()"
-    command = [sys.executable, "-c", code, "status", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=os.environ)
+    return forked().run(Path.cwd(), "status", *arguments)

@@ -13,6 +13,7 @@ from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.recipe import parse_recipe
 from m3leo_prep.pipeline.areas import load_area
 from m3leo_prep.pipeline.costing.comparison import compare
+from m3leo_prep.pipeline.doctor import examine
 from m3leo_prep.pipeline.plan import make_plan, with_sources_of
 
 RECIPE = """\
@@ -48,10 +49,32 @@ def test_comparing_tells_items_pitch_and_what_stands_in_the_way(tmp_path: Path) 
     assert "does not exist" in local.obstacle
 
 
+def test_what_is_wrong_with_the_area_is_an_error_and_not_told_of_every_source(tmp_path: Path) -> None:
+    recipe = parse_recipe(RECIPE + "splits: {}\n")
+    assert compare(recipe, load_area(AREA), base=tmp_path, work_bytes=2**28), "too small for blocks, which says nothing"
+    with pytest.raises(ConfigError, match="too small for blocks"):
+        compare(recipe, load_area(AREA), base=tmp_path, work_bytes=2**28, skip_buffer=True)
+
+
 def test_a_recipe_without_alternatives_has_nothing_to_compare(tmp_path: Path) -> None:
     plain = parse_recipe("name: one\nlayers:\n  a: {source: ramp}\n")
     with pytest.raises(ConfigError, match="lists several sources"):
         compare(plain, load_area(AREA), base=tmp_path, work_bytes=2**28)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("{source: ramp, alternatives: [local]}", "write them as source: "),
+        ("{source: [ramp, {synthetic: {resolution: -1}}]}", "layers.a: from synthetic: resolution: "),
+        ("{source: [ramp, ramp]}", "names 'ramp' twice"),
+        ("{source: []}", "names no source"),
+        ("{source: [ramp, {local: 3}]}", "a source is a name"),
+    ],
+)
+def test_a_list_that_cannot_be_meant_is_told_with_its_line(said: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=f"line 3: .*{told}"):
+        parse_recipe(f"name: one\nlayers:\n  a: {said}\n")
 
 
 def test_a_dataset_stays_with_the_source_that_it_was_begun_with(tmp_path: Path) -> None:
@@ -80,5 +103,15 @@ def test_the_comparison_is_shown_and_told_as_json(recipe: str) -> None:
     shown = CliRunner().invoke(app, line)
     assert shown.exit_code == 0, shown.output
     assert "ramp *" in shown.stdout
+    refused = CliRunner().invoke(app, [*line, "--measure", "2"])
+    assert "--compare measures nothing" in str(refused.exception)
     told = json.loads(CliRunner().invoke(app, [*line, "--json"]).stdout)
     assert [offer["source"] for offer in told["offers"]] == ["ramp", "local", "synthetic"]
+
+
+def test_doctor_names_the_other_sources_of_a_layer_that_cannot_be_had(tmp_path: Path) -> None:
+    listed = "[{local: {path: nowhere, kind: continuous}}, ramp]"
+    recipe = parse_recipe(f"name: one\nlayers:\n  height: {{source: {listed}}}\n")
+    failed = next(one for one in examine(recipe, tmp_path) if one.name == "layer height")
+    assert failed.state == "fail"
+    assert failed.seen.endswith("other sources: --source height=ramp")

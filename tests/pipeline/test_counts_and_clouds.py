@@ -121,6 +121,30 @@ def test_counts_are_explained_and_drawn_as_what_they_are(counted: Any) -> None:
     assert look.unit.strip() == "acquisitions"
 
 
+def test_a_model_is_given_counts_only_where_they_are_named(counted: Any) -> None:
+    assert {"s2", "s2_mask"} <= mp.ChipDataset(counted.path, layers=["s2"])[0].keys()
+    assert not any("count" in key for key in mp.ChipDataset(counted.path, layers=["s2"])[0])
+    both = mp.ChipDataset(counted.path, layers=["s2", "s2.reflectance_count"])[0]
+    assert both["s2.reflectance_count"].max() == 2
+    assert both["s2"].shape == both["s2.reflectance_count"].shape
+    assert counted.chip(0, "s2").name == "reflectance"
+
+
+def test_a_chip_is_as_valid_as_its_pixels_and_not_as_their_counts(tmp_path: Path) -> None:
+    day = 'slots: {periods: [["2020-01-01", "2020-01-01"]]}, '
+    dataset = built(tmp_path, "statistic: median, counts: true", slots=day)
+    quality = mp.open_dataset(dataset.path)["s2"]["reflectance_valid"].to_numpy()
+    assert 0 < quality.min() < quality.max() < 100, "a third is hidden by the stripe"
+    assert np.allclose(dataset.chips["valid_s2"], quality.reshape(len(quality), -1).mean(axis=1))
+
+
+def test_exports_hold_counts_too(counted: Any, tmp_path: Path) -> None:
+    from m3leo_prep.pipeline.export.files import export
+
+    export(counted.path, [0], "geotiff", tmp_path / "tifs")
+    assert any("count" in path.name for path in (tmp_path / "tifs").rglob("*.tif"))
+
+
 def test_verify_finds_the_same_pixels_again(counted: Any) -> None:
     from m3leo_prep.pipeline.verify import verify
 
@@ -140,6 +164,33 @@ def test_the_least_cloudy_day_wins_wherever_it_is_clear(tmp_path: Path) -> None:
 def test_items_that_tell_no_cloud_cannot_be_ordered_by_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cloud cover"):
         built(tmp_path, "statistic: least_cloudy, tells_cloud: false")
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ("source: synthetic, product: landcover, counts: true", "holds codes alone"),
+        ("source: synthetic, product: s2, slots: {months: 2020}, statistic: count, counts: true", "is a count itself"),
+    ],
+)
+def test_counts_of_what_has_none_are_refused(layer: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        mp.plan("6.0,49.6,6.02,49.62", f"name: a\ngrid: {{chip_px: 32, resolution: 80}}\nlayers:\n  a: {{{layer}}}\n")
+
+
+def test_counts_hinder_neither_slopes_nor_who_needs_heights(tmp_path: Path) -> None:
+    recipe = (
+        "name: a\ngrid: {chip_px: 32, resolution: 80}\nlayers:\n"
+        "  dem: {source: synthetic, product: relief, counts: true, terrain: [slope]}\n"
+    )
+    dataset = mp.build(mp.plan("6.0,49.6,6.02,49.62", recipe), tmp_path / "out")
+    tree = mp.open_dataset(dataset.path)["dem"]
+    assert (tree["height_count"].to_numpy() == 1).all()
+    assert np.isfinite(tree["slope"].to_numpy()).all()
+    assert [key for key in mp.ChipDataset(dataset.path, layers=["dem"])[0] if "." in key and "mask" not in key] == [
+        "dem.height",
+        "dem.slope",
+    ]
 
 
 def test_a_medoid_of_heights_is_refused(tmp_path: Path) -> None:

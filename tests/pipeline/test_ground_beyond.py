@@ -12,6 +12,7 @@ import pytest
 from shapely.geometry import box
 
 import m3leo_prep as mp
+from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.raster import Item, Kind, Raster, SourceInfo, Variable
 from m3leo_prep.core.recipe import parse_recipe
 from m3leo_prep.pipeline.areas import load_area
@@ -34,7 +35,7 @@ class Strips:
     """Heights in strips of 0.01 degree from west to east: those of one tile reach a kilometre."""
 
     def describe(self) -> SourceInfo:
-        about = {"vertical_datum": "EGM2008 height"}
+        about = {"vertical_datum": "EGM2008 height", "missing_is_sea": True}
         return SourceInfo((Variable("height", Kind.CONTINUOUS, ("height",), "m", attributes=about),), "1", pitch=80.0)
 
     def find(self, area: Any, slots: Any) -> Iterator[Item]:
@@ -73,6 +74,7 @@ class Radar:
 
     def read_on_heights(self, items: Any, geobox: Any, slot: Any, heights: Any) -> Iterable[Raster]:
         assert heights.vertical_datum == "EGM2008 height"
+        assert heights.missing_is_sea is True
         pad = int(REACH / 80)
         _, known = heights(geobox.pad(pad))
         grid = NativeGrid(str(geobox.crs), 80.0)
@@ -91,3 +93,18 @@ def test_heights_reach_as_far_as_the_source_says(reach: float, expected: float, 
     frozen = DatasetFolder(tmp_path / "out").frozen()
     assert frozen is not None
     assert [layer.ground_reach for layer in frozen.layers] == [reach, 0.0]
+
+
+@dataclass(frozen=True)
+class Choosy(Radar):
+    """Refuses heights above this geoid."""
+
+    def check_datum(self, vertical_datum: str) -> None:
+        msg = f"no use for {vertical_datum}"
+        raise ConfigError(msg)
+
+
+def test_a_plan_tells_that_the_heights_are_of_no_use(tmp_path: Path) -> None:
+    sources: dict[str, Any] = {"radar": Choosy(), "strips": Strips()}
+    with pytest.raises(ConfigError, match="no use for EGM2008 height"):
+        make_plan(parse_recipe(RECIPE), load_area("6.10,49.60,6.11,49.61"), base=tmp_path, sources=sources)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from shapely.geometry import box
 
 from m3leo_prep.core.errors import ConfigError, VerifyError
 from m3leo_prep.testing.source_trial import FOUND, MADE, Request, Result, Trial, _rules, _Run, try_source
+from tests.cli.forked import forked
 
 BODY = '''
 import os, sys, threading, time
@@ -219,9 +219,7 @@ def test_a_source_that_ends_the_interpreter_is_told(tmp_path: Path) -> None:
 
 
 def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    program = [sys.executable, "-c", "from m3leo_prep.cli.main import main; main()", "check-source", *arguments]
-    environment = os.environ | {"NO_COLOR": "1"}
-    return subprocess.run(program, cwd=folder, capture_output=True, text=True, check=False, env=environment)
+    return forked().run(folder, "check-source", *arguments, env=os.environ | {"NO_COLOR": "1"})
 
 
 def test_prints_are_told_and_spoil_no_json(tmp_path: Path) -> None:

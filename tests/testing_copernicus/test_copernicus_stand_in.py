@@ -1,17 +1,18 @@
 """The stand-in and its example, asked by the real clients: pystac-client, odc-stac, obstore."""
 
 import json
+import runpy
 import ssl
 import urllib.error
 import urllib.request
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
+import obstore
+import pystac_client
 import pytest
 import rasterio
-
-pystac_client = pytest.importorskip("pystac_client")
-obstore = pytest.importorskip("obstore")
 from obstore.exceptions import PermissionDeniedError
 from obstore.store import S3Store
 
@@ -21,6 +22,7 @@ from m3leo_prep.testing.copernicus.files.items import collection
 from m3leo_prep.testing.copernicus.files.s2 import PITCHES, Scene, write
 from m3leo_prep.testing.earthdata.faults import gateway_page, rate_limited
 
+SCRIPT = Path(__file__).parents[2] / "scripts" / "live_cdse.py"
 pytestmark = pytest.mark.filterwarnings("ignore:Server does not conform to SORT")
 """pystac-client 0.9 knows version 1.0.0 of that extension; the server tells 1.1.0."""
 
@@ -88,7 +90,8 @@ def test_the_example_has_what_it_says(copernicus_example):
 
 
 def test_odc_stac_loads_what_the_copies_hold(copernicus_example):
-    odc_stac = pytest.importorskip("odc.stac")
+    import odc.stac as odc_stac  # takes seconds
+
     found = list(client(copernicus_example, "earth-search").search(collections=["sentinel-2-l2a"]).items())
     item = next(item for item in found if item.id == "S2A_32UKA_20200604_0_L2A")
     loaded = odc_stac.load([item], bands=["red", "scl"], patch_url=copernicus_example.local, resolution=20)
@@ -166,6 +169,21 @@ def test_files_of_planetary_computer_open_with_a_token_only(copernicus_example):
     assert read(f"{place}?{expired}", authorities)[0] == 403
     assert read(f"{token}-other", authorities)[0] == 404
     assert {request.route for request in copernicus_example.requests} >= {"planetary-computer", "sas", "blob"}
+
+
+def test_every_question_of_the_live_script_is_answered(copernicus_example, capsys):
+    """scripts/live_cdse.py, asked here: each answer is as m3leo-prep takes for granted."""
+    names = runpy.run_path(str(SCRIPT))
+    assert names["main"]() == 0
+    said = capsys.readouterr().out
+    rows = [line.split(" | ") for line in said.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) == len(names["QUESTIONS"])
+    assert [row[0].split()[2:] for row in rows] == [[] if row[2] == "only told" else ["yes"] for row in rows]
+    assert "02.14: -0.1" in rows[1][3]
+    assert copernicus_example.app.identity.user not in said
+    names["main"].__globals__["QUESTIONS"] = (("a question", "an answer", lambda: (False, "another")),)
+    assert names["main"]() == 1
+    assert "| 1 **NO** | a question | an answer | another |" in capsys.readouterr().out
 
 
 def test_a_product_of_ones_own_is_found_everywhere_and_faults_meet_their_route(copernicus, tmp_path):

@@ -9,8 +9,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from m3leo_prep.core.errors import ConfigError
+
 VERSION = 1
 """Bumped when the output changes."""
+_LARGE = 1e200
 
 
 def coherence(
@@ -34,10 +37,12 @@ def coherence(
         valid: (y, x), True where both may be used.
         rows: of the window, odd.
         cols: of the window, odd.
+
+    Raises:
+        ConfigError: the window has no middle.
     """
     if rows % 2 != 1 or cols % 2 != 1:
-        msg = f"a window of {rows} x {cols} has no middle pixel: both must be odd"
-        raise ValueError(msg)
+        raise ConfigError(f"a window of {rows} x {cols} has no middle pixel: both must be odd")
     one, two = (np.ascontiguousarray(image, np.complex64) for image in (first, second))
     made, there = _coherence(one, two, np.ascontiguousarray(valid, bool), rows // 2, cols // 2)
     return made, there
@@ -93,11 +98,13 @@ def expected(true: float, looks: float) -> float:
     if true >= 1:
         return 1.0
     square = true * true
+    log = math.lgamma(looks) + math.lgamma(1.5) - math.lgamma(looks + 0.5) + looks * math.log1p(-square)
     term = total = 1.0
     k = 0
     while term > total * 1e-16:
         term *= (1.5 + k) * (looks + k) ** 2 / ((looks + 0.5 + k) * (1 + k)) * square / (k + 1)
         total += term
         k += 1
-    log = math.lgamma(looks) + math.lgamma(1.5) - math.lgamma(looks + 0.5) + looks * math.log1p(-square)
+        if total > _LARGE:  # of many looks and much coherence the series is larger than any float
+            log, term, total = log + math.log(total), term / total, 1.0
     return math.exp(log + math.log(total))

@@ -116,8 +116,8 @@ def sample(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return the power at positions, and where it is known: cubic B-spline of flat noise gain, mask-aware.
 
-    The gain is that of ``warp`` (``BSPLINE_NOISE_GAIN``: 0.21 to 0.25 of the variance at any position). Positions that
-    are all whole numbers mean that both lattices coincide: then the result is the pixels themselves, bit for bit.
+    The gain is that of ``warp`` (``BSPLINE_NOISE_GAIN``: 0.21 to 0.25 of the variance at any position). A pixel does
+    not depend on the other positions.
 
     Args:
         power: (lines, samples), linear, negative values included; what invalid pixels hold does not matter.
@@ -137,9 +137,6 @@ def sample(
         )
     from m3leo_prep.ops.sar import _spline
 
-    somewhere = np.isfinite(line) & np.isfinite(sample)
-    if max(scale) <= 1 and _all_whole(line, somewhere) and _all_whole(sample, somewhere):
-        return _pixels(power, valid, line, sample, somewhere)
     source = np.where(valid, power, np.float32(np.nan)).astype(np.float32, copy=False)
     out, ok = np.empty(line.shape, np.float32), np.empty(line.shape, bool)
     _spline.spline(
@@ -152,27 +149,4 @@ def sample(
         out.reshape(-1),
         ok.reshape(-1),
     )
-    return out, ok
-
-
-def _all_whole(position: NDArray[np.float64], somewhere: NDArray[np.bool_]) -> bool:
-    there = position[somewhere]
-    return bool((there == np.rint(there)).all())
-
-
-def _pixels(
-    power: NDArray[np.float32],
-    valid: NDArray[np.bool_],
-    line: NDArray[np.float64],
-    sample: NDArray[np.float64],
-    somewhere: NDArray[np.bool_],
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Return the pixels at whole positions."""
-    lines, samples = power.shape
-    ok = somewhere & (line >= 0) & (line < lines) & (sample >= 0) & (sample < samples)
-    out = np.full(line.shape, np.nan, np.float32)
-    at = line[ok].astype(np.int64), sample[ok].astype(np.int64)
-    ok[ok] = valid[at] & np.isfinite(power[at])
-    at = line[ok].astype(np.int64), sample[ok].astype(np.int64)
-    out[ok] = power[at]
     return out, ok

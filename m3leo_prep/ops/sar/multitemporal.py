@@ -8,6 +8,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from m3leo_prep.core.errors import ConfigError
+
 VERSION = 1
 """Bumped when the output changes."""
 
@@ -25,10 +27,12 @@ def quegan(power: NDArray[Any], valid: NDArray[np.bool_], *, size: int = 7) -> N
         power: (date, y, x) linear, of one polarisation and one relative orbit.
         valid: (date, y, x).
         size: of the window of the local mean in pixels, odd.
+
+    Raises:
+        ConfigError: the window has no middle, or no neighbours.
     """
     if size % 2 != 1 or size < 3:
-        msg = f"a window of {size} pixels has no middle and neighbours: 3, 5, 7 ..."
-        raise ValueError(msg)
+        raise ConfigError(f"a window of {size} pixels has no middle and neighbours: 3, 5, 7 ...")
     return _quegan(np.ascontiguousarray(power, np.float32), np.ascontiguousarray(valid, bool), size // 2)
 
 

@@ -14,12 +14,14 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from m3leo_prep.core.errors import ConfigError
+
 VERSION = 1
 """Bumped when the output changes."""
 REFINED_RADIUS = 3
 """The refined filter's window is 7 x 7."""
-_STRIP = 256
-"""Columns worked on at once, so that sums of seven rows stay in the processor's cache."""
+_STRIP = 512
+"""Columns worked on at once: bounds what is kept beside the image, and seven rows stay in the processor's cache."""
 Filtered = NDArray[np.float32]
 
 
@@ -35,6 +37,9 @@ def lee(power: NDArray[Any], valid: NDArray[np.bool_], *, looks: float, size: in
         valid: (y, x).
         looks: equivalent number of looks; Sentinel-1 IW GRD has 4.4.
         size: of the window in pixels, odd.
+
+    Raises:
+        ConfigError: ``looks`` or ``size`` is none.
     """
     return _lee(*_plain(power, valid), 1.0 / _checked(looks), _radius(size))
 
@@ -51,6 +56,9 @@ def gamma_map(power: NDArray[Any], valid: NDArray[np.bool_], *, looks: float, si
         valid: (y, x).
         looks: equivalent number of looks.
         size: of the window in pixels, odd.
+
+    Raises:
+        ConfigError: ``looks`` or ``size`` is none.
     """
     return _gamma_map(*_plain(power, valid), _checked(looks), _radius(size))
 
@@ -66,6 +74,9 @@ def refined_lee(power: NDArray[Any], valid: NDArray[np.bool_], *, looks: float) 
         power: (y, x) linear.
         valid: (y, x).
         looks: equivalent number of looks.
+
+    Raises:
+        ConfigError: ``looks`` is none.
     """
     noise = 1.0 / _checked(looks)
     out = np.empty(power.shape, np.float32)
@@ -84,15 +95,13 @@ def _plain(power: NDArray[Any], valid: NDArray[np.bool_]) -> tuple[NDArray[np.fl
 
 def _checked(looks: float) -> float:
     if not (math.isfinite(looks) and looks > 0):
-        msg = f"looks: {looks!r} is no number above 0"
-        raise ValueError(msg)
+        raise ConfigError(f"looks: {looks!r} is no number above 0")
     return float(looks)
 
 
 def _radius(size: int) -> int:
     if size % 2 != 1 or size < 3:
-        msg = f"a window of {size} pixels has no middle and neighbours: 3, 5, 7 ..."
-        raise ValueError(msg)
+        raise ConfigError(f"a window of {size} pixels has no middle and neighbours: 3, 5, 7 ...")
     return size // 2
 
 
@@ -158,22 +167,14 @@ def _gamma_map(power: NDArray[Any], valid: NDArray[np.bool_], looks: float, radi
     return out
 
 
-_NONE, _LEFT, _RIGHT = 0, 0, 7
-"""Of a row of a half window: none of its pixels, or so many from its left end (1 ... 7) or its right end (8 ... 14)."""
-
-
 def _halves() -> NDArray[np.int64]:
-    """Return which part of each of seven rows belongs to the eight half windows, (8, 7).
+    """Return (8, 28, 2): row and column, 0 ... 6, of each pixel of the eight half windows.
 
     In pairs, by the direction of the gradient: right and left, lower and upper, and two pairs of triangles.
     """
     rows, cols = np.mgrid[-3:4, -3:4]
-    parts = np.zeros((8, 7), np.int64)
-    for pair, side in enumerate((cols, rows, cols - rows, cols + rows)):
-        for half, inside in enumerate((side >= 0, side <= 0)):
-            count, is_left = inside.sum(axis=1), inside[:, 0]
-            parts[2 * pair + half] = np.where(count == 0, _NONE, count + np.where(is_left, _LEFT, _RIGHT))
-    return parts
+    sides = (cols, rows, cols - rows, cols + rows)
+    return np.array([np.argwhere(inside) for side in sides for inside in (side >= 0, side <= 0)])
 
 
 _HALVES = _halves()
@@ -234,53 +235,39 @@ def _sides(means: NDArray[np.float64], y: int, sides: NDArray[np.uint8]) -> None
 
 
 @njit(nogil=True, cache=True)
-def _ends(
-    power: NDArray[np.float32], valid: NDArray[np.bool_], row: int, sums: NDArray[np.float64], pad: NDArray[np.float64]
-) -> None:
-    """Fill (3, 15, x): count, sum and sum of squares of the pixels at either end of the seven around each one."""
-    width = power.shape[1]
-    pad[:] = 0.0
-    for x in range(width):
-        if valid[row, x]:
-            value = np.float64(power[row, x])
-            pad[0, x + 3], pad[1, x + 3], pad[2, x + 3] = 1.0, value, value * value
-    # Not running sums, whose rounding would depend on where the image was cut.
-    for kind in range(3):
-        for k in range(7):
-            for x in range(width):
-                sums[kind, _LEFT + k + 1, x] = (sums[kind, _LEFT + k, x] if k else 0.0) + pad[kind, x + k]
-                sums[kind, _RIGHT + k + 1, x] = (sums[kind, _RIGHT + k, x] if k else 0.0) + pad[kind, x + 6 - k]
-
-
-@njit(nogil=True, cache=True)
 def _refined_lee(
     power: NDArray[np.float32], valid: NDArray[np.bool_], noise: float, halves: NDArray[np.int64]
 ) -> NDArray[np.float32]:
     height, width = power.shape
     out = np.full((height, width), np.nan, np.float32)
     means, sides = _thirds(power, valid), np.zeros(width, np.uint8)
-    # Of the seven rows around the present one, each in its place modulo 7; the eighth, empty, is beyond the edge.
-    sums, pad = np.zeros((8, 3, 15, width)), np.zeros((3, width + 6))
-    place = np.zeros(7, np.int64)
-    for row in range(min(3, height)):
-        _ends(power, valid, row, sums[row], pad)
+    # With three pixels of nothing on each side, in one row after the other: each half window is 28 steps from a corner.
+    wide = width + 2 * REFINED_RADIUS
+    padded = np.zeros((height + 2 * REFINED_RADIUS) * wide)
+    there = np.zeros(padded.size, np.uint8)
     for y in range(height):
-        if y + 3 < height:
-            _ends(power, valid, y + 3, sums[(y + 3) % 7], pad)
-        for i in range(7):
-            row = y + i - 3
-            place[i] = row % 7 if 0 <= row < height else 7
+        for x in range(width):
+            if valid[y, x]:
+                at = (y + REFINED_RADIUS) * wide + x + REFINED_RADIUS
+                padded[at], there[at] = power[y, x], 1
+    # Unsigned: what may be negative would be counted from the end, which takes time.
+    steps = np.zeros((8, 28), np.uint64)
+    for side in range(8):
+        for k in range(28):
+            steps[side, k] = halves[side, k, 0] * wide + halves[side, k, 1]
+    for y in range(height):
         _sides(means, y, sides)
         for x in range(width):
             if not valid[y, x]:
                 continue
-            n, total, squares = 0.0, 0.0, 0.0
-            for i in range(7):
-                part, here = halves[sides[x], i], place[i]
-                n += sums[here, 0, part, x]
-                total += sums[here, 1, part, x]
-                squares += sums[here, 2, part, x]
+            corner = np.uint64(y * wide + x)
+            n, total, squares = 0, 0.0, 0.0
+            for k in range(28):
+                step = corner + steps[sides[x], k]
+                n += there[step]
+                total += padded[step]
+                squares += padded[step] * padded[step]
             mean = total / n
-            variance = max(squares - total * mean, 0.0) / max(n - 1, 1.0)
+            variance = max(squares - total * mean, 0.0) / max(n - 1, 1)
             out[y, x] = _weighed(np.float64(power[y, x]), mean, variance, noise)
     return out

@@ -32,7 +32,8 @@ class Geolocation:
     lat: NDArray[np.float64]
     """(n, m) degrees."""
     height: NDArray[np.float64]
-    """(n, m) metres above the ellipsoid, of the ground as the product's processor had it."""
+    """(n, m) metres, of the ground as the product's processor had it: positions belong to these heights above the
+    ellipsoid. Sentinel-1 has heights above sea level there, 50 feet of the plain of the Po and 0 on the sea."""
 
     def __post_init__(self) -> None:
         shape = (self.lines.size, self.samples.size)
@@ -57,7 +58,8 @@ def gcp_locate(
     """Return (line, sample) from the tie points alone, shaped as given; NaN outside them.
 
     The cubic through four by four tie points gives the map position of a line and sample; Newton's method inverts
-    it. Relief between the tie points is not seen: 100 m of height move a pixel by 100 to 180 m.
+    it. Relief between the tie points is not seen: 100 m of height move a pixel by 100 to 180 m. Nor is the geoid
+    (``Geolocation.height``), which lies 40 to 50 m above the ellipsoid in Europe: that moves all pixels by as much.
 
     Args:
         geolocation: of the product.

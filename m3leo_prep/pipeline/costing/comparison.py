@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from m3leo_prep.core.area import Area
 from m3leo_prep.core.errors import ConfigError, CredentialsError, MissingDependency, SourceError
-from m3leo_prep.core.recipe import Recipe
+from m3leo_prep.core.plan import Plan
+from m3leo_prep.core.recipe import Recipe, SplitsModel
 from m3leo_prep.core.sample import Sample
 from m3leo_prep.pipeline.costing.projection import LayerCost, costs
 from m3leo_prep.pipeline.origins import Objects
@@ -41,6 +43,7 @@ def compare(
     work_bytes: int,
     layers: Collection[str] | None = None,
     sample: Sample | None = None,
+    skip_buffer: bool = False,
     sources: Objects | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> tuple[Offer, ...]:
@@ -55,18 +58,23 @@ def compare(
         work_bytes: working memory of one worker's window.
         layers: look at these only; None = all.
         sample: as for a plan.
+        skip_buffer: likewise.
         sources: sources given as objects, by name.
         say: receives one line per step.
 
     Raises:
-        ConfigError: no layer lists several sources.
+        ConfigError: no layer lists several sources, or there is nothing to plan whichever is taken.
     """
+    if not skip_buffer:  # which split a chip is in says nothing of what it takes
+        recipe = recipe.model_copy(update={"splits": SplitsModel(policy="none")})
     wanted = {name: model for name, model in recipe.layers.items() if layers is None or name in layers}
+    plan = partial(make_plan, area=area, base=base, sample=sample, skip_buffer=skip_buffer, sources=sources)
+    plan(recipe, only=[])  # what is wrong with the area is told once, and not of every source
     offers: list[Offer] = []
     for name, model in wanted.items():
         for source in model.alternatives:
             say(f"comparing {name} from {source}")
-            offers.append(_offer(recipe, name, source, area, base, work_bytes, sample, sources))
+            offers.append(_offer(recipe, name, source, partial(plan, only=[name]), work_bytes))
     if not offers:
         raise ConfigError(
             "no layer here lists several sources", hint="write them as `source: [copernicus, gee]`, or plan it as it is"
@@ -74,21 +82,10 @@ def compare(
     return tuple(offers)
 
 
-def _offer(
-    recipe: Recipe,
-    layer: str,
-    source: str,
-    area: Area,
-    base: Path,
-    work_bytes: int,
-    sample: Sample | None,
-    sources: Objects | None,
-) -> Offer:
+def _offer(recipe: Recipe, layer: str, source: str, planned: Callable[[Recipe], Plan], work_bytes: int) -> Offer:
     is_chosen = recipe.layers[layer].source == source
     try:
-        plan = make_plan(
-            recipe.with_source(layer, source), area, base=base, sample=sample, only=[layer], sources=sources
-        )
+        plan = planned(recipe.with_source(layer, source))
         rows = costs(plan, work_bytes=work_bytes)
     except (ConfigError, CredentialsError, MissingDependency, SourceError) as error:
         told = f"{error.message} ({error.hint})" if error.hint else error.message

@@ -25,6 +25,7 @@ from m3leo_prep.pipeline.explain.explanation import (
     PixelBand,
     SlotState,
     UsedItem,
+    orbit_text,
 )
 from m3leo_prep.pipeline.finalize import PROVENANCE_CHIPS
 from m3leo_prep.pipeline.origins import open_source
@@ -212,10 +213,11 @@ def _told(band: BandState, plan: tuple[Plan, LayerPlan] | None, row: int, slot: 
 
 
 def _items(row: Mapping[str, Any], properties: Mapping[str, Mapping[str, Any]]) -> Iterator[UsedItem]:
-    parts = (row["items"], row["datetimes"], row["versions"], row["relative_orbits"])
-    for name, time, version, number in zip(*parts, strict=True):
+    files = row.get("orbit_files") or [None] * len(row["items"])
+    parts = (row["items"], row["datetimes"], row["versions"], row["relative_orbits"], files)
+    for name, time, version, number, file in zip(*parts, strict=True):
         direction = str(properties.get(name, {}).get("orbit_direction", ""))
-        orbit = " ".join(part for part in (direction, "" if number is None else str(number)) if part)
+        orbit = orbit_text(direction, number, file)
         yield UsedItem(name, None if time is None else time.isoformat(), version, orbit)
 
 

@@ -200,3 +200,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def orbit_text(direction: object, track: object, files: object) -> str:
+    """Return an orbit for people; ``files`` as an item's ``orbit_files``."""
+    known = (direction, track, f"({files} orbits)" if files else None)
+    return " ".join(str(part) for part in known if part not in {None, ""})

@@ -24,7 +24,7 @@ from m3leo_prep.ops.weights import Weights, linear_form, position, weights
 from m3leo_prep.pipeline.derive import Derived, Laid, crs_name, derive
 from m3leo_prep.pipeline.explain.absent import may_give
 from m3leo_prep.pipeline.explain.blend import Vote, blend
-from m3leo_prep.pipeline.explain.explanation import Neighbour, Origin, Scene, UsedItem
+from m3leo_prep.pipeline.explain.explanation import Neighbour, Origin, Scene, UsedItem, orbit_text
 from m3leo_prep.pipeline.explain.numbers import number, unit_text
 from m3leo_prep.pipeline.heights import heights_of
 from m3leo_prep.pipeline.origins import open_source
@@ -261,16 +261,18 @@ def _origins(array: Array, watch: _Watch, derived: Derived, items: Sequence[Item
 
 
 def _medoid_group(look: Look | None, watch: _Watch, seen: Sequence[Sequence[tuple[Scene, Vote]]]) -> int | None:
-    """Return the acquisition that has the composite's values in all bands."""
-    if look is None or not look.valid[:, watch.y, watch.x].all():
+    """Return the acquisition that has the composite's values in all bands that there are."""
+    if look is None or not look.valid[:, watch.y, watch.x].any():
         return None
     fits: dict[int, int] = {}
-    for band, found in enumerate(seen):
+    there = np.flatnonzero(look.valid[:, watch.y, watch.x]).tolist()
+    for band in there:
+        found = seen[band]
         made = look.values[band, watch.y, watch.x]
         groups = {vote.group for _, vote in found if vote.state == "valid" and vote.shown and vote.value == made}
         for group in groups:
             fits[group] = fits.get(group, 0) + 1
-    return next((group for group in sorted(fits) if fits[group] == len(seen)), None)
+    return next((group for group in sorted(fits) if fits[group] == len(there)), None)
 
 
 def _weighed(scene: Scene, weight: float, why: str) -> Scene:
@@ -343,5 +345,4 @@ def _steps(array: Array, band: int, made: float, code: float | None, scenes: Seq
 
 def orbit(item: Item) -> str:
     """Return an item's orbit for people, such as ``ascending 88``; empty if it has none."""
-    known = (item.properties.get("orbit_direction"), item.properties.get("relative_orbit"))
-    return " ".join(str(part) for part in known if part not in {None, ""})
+    return orbit_text(*(item.properties.get(key) for key in ("orbit_direction", "relative_orbit", "orbit_files")))

@@ -67,7 +67,7 @@ def legend_of(array: StoredArray) -> list[dict[str, Any]]:
 
 def key_of(pick: Pick) -> str:
     """Return ``layer``, or ``layer.variable`` where the layer has several."""
-    return pick.layer.name if len(pick.layer.arrays) == 1 else f"{pick.layer.name}.{pick.array.name}"
+    return pick.layer.key(pick.array)
 
 
 def plain_name(text: str) -> str:

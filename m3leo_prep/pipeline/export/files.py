@@ -57,7 +57,7 @@ def export(
             f"{len(rows):,} chips are more than a few: export writes up to {MOST_CHIPS:,}",
             hint="use the dataset itself: mp.ChipDataset for training, mp.open_dataset for xarray",
         )
-    picks = list(resolve(opened, opened.layers if layers is None else layers, {}, {}).values())
+    picks = list(resolve(opened, opened.layers if layers is None else layers, {}, {}, counts=True).values())
     make, extra = FORMATS[format]
     folder = Path(out)
     files = [(folder / name, write) for name, write in make(opened, rows, picks)]

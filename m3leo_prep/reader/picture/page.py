@@ -220,7 +220,7 @@ HATCHED: dict[str, Any] = {"facecolor": HATCH_FACE, "edgecolor": HATCH_LINE, "ha
 
 def heading(block: Block) -> str:
     """Return what a block shows."""
-    name = block.layer.name if len(block.layer.arrays) == 1 else f"{block.layer.name}.{block.array.name}"
+    name = block.layer.key(block.array)
     about = block.array.name.replace("_", " ")
     units = {block.array.unit_of(band) for band in block.array.bands}
     unit = "" if len(units) > 1 or units & {"1", "class"} else f" in {units.pop()}"

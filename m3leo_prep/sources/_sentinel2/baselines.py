@@ -8,7 +8,7 @@ processed again with newer baselines: the date of a scene says nothing of its of
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -16,8 +16,11 @@ from xml.etree import ElementTree as ET
 from m3leo_prep.core.errors import CorruptError, SourceError
 from m3leo_prep.sources._sentinel2.bands import BANDS, Band, Level
 
-NODATA, SATURATED = 0, 65535
-"""``Special_Values`` of the metadata."""
+NODATA = 0
+"""As the metadata's ``Special_Values`` say."""
+HIGHEST = 2**15 - 1
+"""Numbers above it are no reflectance: 65535 is saturated, and some copies hold what wrapped around below 0
+(https://github.com/Element84/earth-search/issues/78)."""
 FIRST_WITH_OFFSET = "04.00"
 OFFSET = -1000.0
 """Of every band so far; the metadata's own numbers go first."""
@@ -94,12 +97,12 @@ def has_offset(baseline: str) -> bool:
     return baseline >= FIRST_WITH_OFFSET
 
 
-def by_baseline(baseline: str, stated: float | None, *, taken_away: bool, where: str) -> Radiometry:
+def by_baseline(baseline: str, stated: Collection[float], *, taken_away: bool, where: str) -> Radiometry:
     """Return the meaning of an image's numbers where only the catalogue tells.
 
     Args:
         baseline: of the image.
-        stated: the offset that the catalogue states, in units of the numbers; None = it states none.
+        stated: the offsets that the catalogue states, in units of the numbers; empty = it states none.
         taken_away: the catalogue says that the offset is not in the files any more.
         where: for messages.
 
@@ -107,16 +110,30 @@ def by_baseline(baseline: str, stated: float | None, *, taken_away: bool, where:
         CorruptError: the stated offset is not that of the baseline.
     """
     expected = OFFSET if has_offset(baseline) else 0.0
+    radiometry = Radiometry((expected,) * len(BANDS))
+    check_stated(radiometry, stated, f"processing baseline {baseline}", taken_away=taken_away, where=where)
+    return radiometry.taken_away() if taken_away else radiometry
+
+
+def check_stated(own: Radiometry, stated: Collection[float], of: str, *, taken_away: bool, where: str) -> None:
+    """Raise CorruptError if a catalogue states other offsets than an image has, before any was taken away.
+
+    Args:
+        own: what the image has.
+        stated: by the catalogue, in units of the numbers; empty = it states none.
+        of: where ``own`` comes from, for the message.
+        taken_away: the catalogue says that the offset is not in the files any more.
+        where: for messages.
+    """
     # Some catalogues go on stating the product's own offset when they have taken it away, others state 0.
-    allowed = {expected, 0.0} if taken_away else {expected}
-    if stated is not None and stated not in allowed:
+    allowed = {*own.offsets, 0.0} if taken_away else set(own.offsets)
+    if not set(stated) <= allowed:
+        said, has = (" and ".join(f"{offset:g}" for offset in sorted(set(some))) for some in (stated, own.offsets))
         raise CorruptError(
-            f"the catalogue states a radiometric offset of {stated:g}, processing baseline {baseline} has {expected:g}",
+            f"the catalogue states a radiometric offset of {said}, {of} has {has}",
             where=where,
             hint="nobody can tell which is right: report it to the catalogue",
         )
-    radiometry = Radiometry((expected,) * len(BANDS))
-    return radiometry.taken_away() if taken_away else radiometry
 
 
 def by_metadata(xml: bytes, level: Level, baseline: str, *, where: str) -> Radiometry:

@@ -19,7 +19,9 @@ CITATION = "Contains modified Copernicus Sentinel data"
 REFLECTANCE = "reflectance"
 SCL, AEROSOL, VAPOUR, CLOUDY = "SCL", "AOT", "WVP", "CLDPRB"
 """Files beside the bands, by the part of their names that says what they hold."""
-BESIDE = {"scl": SCL, "aot": AEROSOL, "wvp": VAPOUR, "cloud_probability": CLOUDY}
+PROBABLE = "cloud_probability"
+"""Has no number for no data: a probability of 0 is stored there. ``SCL`` tells them apart."""
+BESIDE = {"scl": SCL, "aot": AEROSOL, "wvp": VAPOUR, PROBABLE: CLOUDY}
 """By variable of Level-2A, its file; pixels of 20 m."""
 MASKED = (REFLECTANCE, "aot", "wvp")
 """Variables whose pixels the cloud rule discards."""
@@ -45,25 +47,31 @@ class Choice:
         """The file that the cloud rule reads; empty if it reads none."""
         return _RULE_FILE.get(self.clouds.rule, "") if any(name in MASKED for name in self.variables) else ""
 
+    def mask_of(self, variable: str) -> str:
+        """Return the file that says which pixels of a variable are discarded, or hold no data; empty if none does."""
+        return SCL if variable == PROBABLE else self.mask if variable in MASKED else ""
+
     @property
     def files(self) -> tuple[str, ...]:
         """All files that are read of an image, as ``granules`` names them: ``B04``, ``SCL`` ..."""
         bands = [band.code for band in self.bands] if REFLECTANCE in self.variables else []
         beside = [BESIDE[name] for name in self.variables if name != REFLECTANCE]
-        return tuple(dict.fromkeys([*bands, *beside, *([self.mask] if self.mask else [])]))
+        masks = [mask for mask in map(self.mask_of, self.variables) if mask]
+        return tuple(dict.fromkeys([*bands, *beside, *masks]))
 
-    def describe(self, *, dear_blocks: bool, concurrent_reads: int, source: str) -> SourceInfo:
+    def describe(self, *, dear_blocks: bool, concurrent_reads: int, source: str, negative: str = "kept") -> SourceInfo:
         """Return variables, their attributes and limits.
 
         Args:
             dear_blocks: the files are JPEG 2000.
             concurrent_reads: see ``SourceInfo``.
             source: name of the catalogue and collection, for the attributes.
+            negative: what became of reflectance below 0 in the files, for the attributes.
         """
         pitches = [band.pitch for band in self.bands] if REFLECTANCE in self.variables else []
         pitch = min([*pitches, *([PITCH_BESIDE] if len(self.variables) > bool(pitches) else [])])
         return SourceInfo(
-            tuple(self._variable(name) for name in self.variables),
+            tuple(self._variable(name, negative) for name in self.variables),
             version=VERSION,
             pitch=float(pitch),
             dear_blocks=dear_blocks,
@@ -73,7 +81,7 @@ class Choice:
             attributes={"sentinel2": source, "level": self.level},
         )
 
-    def _variable(self, name: str) -> Variable:
+    def _variable(self, name: str, negative: str) -> Variable:
         cloud = {"cloud_rule": self.clouds.words} if name in MASKED else {}
         match name:
             case "reflectance":
@@ -84,7 +92,7 @@ class Choice:
                     long_name=_LEVELS[self.level],
                     attributes={
                         **cloud,
-                        "negative_reflectance": "kept",
+                        "negative_reflectance": negative,
                         "radiometric_offset": "added once, as the processing baseline of each image asks",
                         "coarse_bands": self.coarse,
                         "band_pitch_m": [band.pitch for band in self.bands],
@@ -99,7 +107,7 @@ class Choice:
                 what = "Water vapour of the column"
                 return Variable(name, Kind.CONTINUOUS, ("wvp",), unit="cm", long_name=what, attributes=cloud)
             case _:
-                return Variable(name, Kind.CONTINUOUS, ("cloud_probability",), unit="%", long_name="Cloud probability")
+                return Variable(name, Kind.CONTINUOUS, (PROBABLE,), unit="%", long_name="Cloud probability")
 
 
 def choose(

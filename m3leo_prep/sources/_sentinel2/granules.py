@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,8 +24,8 @@ LONGEST = timedelta(hours=1)
 METADATA = "MTD"
 """The product's own metadata, beside its rasters."""
 PROBE = BANDS[0].code
-"""Coastal aerosol: the smallest file of a band (60 m), and dark over all but deserts, snow and cloud. It is asked where
-the catalogue's word on the offset is doubted."""
+"""Coastal aerosol: the smallest file of a band (60 m), and dark over plants, water and shadow. It is asked where the
+catalogue's word on the offset is doubted."""
 APPLIED = "earthsearch:boa_offset_applied"
 """Of Earth Search: the offset is not in the files any more."""
 HARMONISED = "sentinel-2-l2a"
@@ -136,7 +137,7 @@ def _item(one: _Granule, older: int, choice: Choice) -> Item:
     found, said = one.found, one.found.properties
     name = _NAME.match(str(said.get("s2:product_uri") or found.id))
     orbit = said.get("sat:relative_orbit") or (int(name["orbit"]) if name else None)
-    cloud = said.get("eo:cloud_cover")
+    cloud = _cloud(found)
     doubtful = said.get(APPLIED) is False and found.collection == HARMONISED and has_offset(one.baseline)
     return Item(
         id=found.id,
@@ -149,12 +150,12 @@ def _item(one: _Granule, older: int, choice: Choice) -> Item:
             "datatake": one.datatake,
             "tile": one.tile,
             **({"relative_orbit": int(orbit)} if orbit else {}),
-            **({"cloud_cover": float(cloud)} if isinstance(cloud, (int, float)) else {}),
+            **({"cloud_cover": cloud} if cloud is not None else {}),
             **({"older_versions": older} if older else {}),
             **({"offset_taken_away": 1} if said.get(APPLIED) else {}),
             **({"offset_doubtful": 1} if doubtful else {}),
             **_stated(found, choice),
-            **_files(found, (*choice.files, METADATA, *([PROBE] if doubtful else []))),
+            **_files(found, (*choice.files, METADATA, *((PROBE, SCL) if doubtful else ()))),
         },
     )
 
@@ -194,17 +195,20 @@ def _nodes(found: Found) -> dict[str, str]:
     return {}
 
 
-def _stated(found: Found, choice: Choice) -> dict[str, float]:
-    """Return the radiometric offset that the item itself states of a band, in units of the numbers."""
-    for band in choice.bands:
-        asset = _asset(found, band.code)
-        if asset is None:
-            continue
-        said = (asset.properties.get("raster:bands") or asset.properties.get("bands") or [{}])[0]
-        offset = asset.properties.get("raster:offset", said.get("offset", said.get("raster:offset")))
+def _stated(found: Found, choice: Choice) -> dict[str, str]:
+    """Return the radiometric offsets that the item itself states of bands, in units of the numbers: ``-1000``."""
+    stated = set()
+    for asset in (_asset(found, band.code) for band in choice.bands):
+        said = {} if asset is None else {**_first_band(asset), **asset.properties}
+        offset, scale = (said.get(f"raster:{key}", said.get(key)) for key in ("offset", "scale"))
         if isinstance(offset, (int, float)):
-            return {"stated_offset": round(float(offset) * QUANTIFICATION, 6)}
-    return {}
+            stated.add(offset / scale if isinstance(scale, (int, float)) and scale else offset * QUANTIFICATION)
+    return {"stated_offset": " ".join(f"{offset:g}" for offset in sorted(stated))} if stated else {}
+
+
+def _first_band(asset: Asset) -> Mapping[str, Any]:
+    listed = asset.properties.get("raster:bands") or asset.properties.get("bands") or ()
+    return listed[0] if listed else {}
 
 
 def _version(one: _Granule) -> str:
@@ -230,8 +234,14 @@ def _strip(found: Found) -> str:
 
 
 def _is_cloudy(found: Found, most: float | None) -> bool:
+    cloud = _cloud(found)
+    return most is not None and cloud is not None and cloud > most
+
+
+def _cloud(found: Found) -> float | None:
+    """Return percent of cloud, None where the catalogue does not tell."""
     cloud = found.properties.get("eo:cloud_cover")
-    return most is not None and isinstance(cloud, (int, float)) and cloud > most
+    return float(cloud) if isinstance(cloud, (int, float)) and math.isfinite(cloud) else None
 
 
 def _said(properties: Mapping[str, Any], *keys: str) -> str:

@@ -15,7 +15,7 @@ from m3leo_prep.core.errors import CorruptError, NoData
 from m3leo_prep.core.raster import Absent, Item, Raster
 from m3leo_prep.core.reasons import Reason
 from m3leo_prep.sources._native import Window
-from m3leo_prep.sources._sentinel2.baselines import NODATA, SATURATED, Radiometry
+from m3leo_prep.sources._sentinel2.baselines import HIGHEST, NODATA, Radiometry
 from m3leo_prep.sources._sentinel2.choice import BESIDE, MASKED, REFLECTANCE, SCL, Choice
 from m3leo_prep.sources._sentinel2.clouds import LEGEND, UNSEEN, reach, widened
 from m3leo_prep.sources._sentinel2.radiometry import address, radiometry_of
@@ -58,7 +58,7 @@ class _Wanted:
     pitch: float
     parts: tuple[_Part, ...]
     mask: _Part | None
-    """Of the cloud rule; reaches ``dilate`` metres further."""
+    """Of the cloud rule, which reaches ``dilate`` metres further, or of no data."""
 
 
 def read_image(item: Item, choice: Choice, access: Access, geobox: GeoBox) -> Iterator[Raster | Absent]:
@@ -75,17 +75,20 @@ def read_image(item: Item, choice: Choice, access: Access, geobox: GeoBox) -> It
     for variable in choice.variables:
         files = _files(choice, variable)
         missing = tuple(band for band, file in files.items() if file not in opened)
-        if choice.mask and variable in MASKED and choice.mask not in opened:
+        mask = choice.mask_of(variable)
+        if mask and mask not in opened:
             missing = tuple(files)  # clouds that nobody can tell are not taken for ground
         if missing:
             yield Absent(item, variable, missing, Reason.BAND_NOT_IN_PRODUCT)
         there = {file: opened[file] for band, file in files.items() if band not in missing}
         if there:
-            wanted += _places(item, variable, there, opened.get(choice.mask), choice, geobox)
+            wanted += _places(item, variable, there, opened.get(mask), choice, geobox)
+    # Of a product that is not there at all the metadata cannot be read either: that is no band that it lacks.
+    is_listed = any(address(item, file, access) for file in choice.files)
+    radiometry = radiometry_of(item, choice.level, access) if wanted or (is_listed and not opened) else None
     parts = {part.key: part for one in wanted for part in (*one.parts, *([one.mask] if one.mask else []))}
     read = read_many([(part.raster, 1, part.window) for part in parts.values()])
     pixels = dict(zip(parts, read, strict=True))
-    radiometry = radiometry_of(item, choice.level, access) if wanted else None
     for one in wanted:
         assert radiometry is not None
         raster = _made(item, one, choice, radiometry, pixels)
@@ -126,7 +129,6 @@ def _places(
     """Yield what is to be read around ``geobox``, on the grid of the finest file."""
     from m3leo_prep.sources.local.outline import windows
 
-    mask = mask if variable in MASKED else None
     finest = min(files.values(), key=_pitch)
     pitch = _pitch(finest)
     every = [*files.values(), *([mask] if mask is not None else [])]
@@ -144,7 +146,8 @@ def _places(
         hidden = None
         if mask is not None:
             own = _scaled(window, pitch / _pitch(mask))
-            hidden = _Part(choice.mask, mask, _grown(own, reach(_pitch(mask), choice.clouds.dilate), mask))
+            more = reach(_pitch(mask), choice.clouds.dilate) if variable in MASKED else 0
+            hidden = _Part(choice.mask_of(variable), mask, _grown(own, more, mask))
         place = finest.geobox[window.row0 : window.row1, window.col0 : window.col1]
         yield _Wanted(variable, place, window, pitch, tuple(parts), hidden)
 
@@ -165,7 +168,7 @@ def _made(item: Item, one: _Wanted, choice: Choice, radiometry: Radiometry, pixe
         values = (stored.astype(np.float32) + np.float32(radiometry.offset(band))) / np.float32(
             radiometry.quantification
         )
-        there, full = stored != NODATA, stored == SATURATED
+        there, full = stored != NODATA, stored > HIGHEST
         if choice.coarse == "bilinear" and part.raster.shape != _size(one):
             data[k], seen[k], saturated[k] = _interpolated(values, there, full, part, one)
         else:
@@ -205,8 +208,11 @@ def _hidden(one: _Wanted, choice: Choice, pixels: _Pixels) -> tuple[NDArray[np.b
     if one.mask is None:
         return np.zeros(shape, bool), np.zeros(shape, bool)
     codes, pitch = pixels[one.mask.key], _pitch(one.mask.raster)
-    discarded = widened(choice.clouds.discards(codes), pitch, choice.clouds.dilate)
-    unseen = codes == UNSEEN if choice.mask == SCL else np.zeros(codes.shape, bool)
+    discarded = unseen = np.zeros(codes.shape, bool)
+    if one.variable in MASKED:
+        discarded = widened(choice.clouds.discards(codes), pitch, choice.clouds.dilate)
+    if one.mask.file == SCL:
+        unseen = codes == UNSEEN
     inner = _scaled(one.window, one.pitch / pitch)
     top, left = inner.row0 - one.mask.window.row0, inner.col0 - one.mask.window.col0
     crop = np.s_[top : top + inner.row1 - inner.row0, left : left + inner.col1 - inner.col0]

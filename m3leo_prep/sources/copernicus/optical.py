@@ -47,13 +47,17 @@ class Optical(Copernicus):
         """Yield what each image has around ``geobox``, on its own grid.
 
         Raises:
-            CorruptError: a file is damaged, or what is said of its offset does not fit together.
+            CorruptError: a file is damaged, or what is said of its offset does not fit together; or it is offline.
             TransientError, CredentialsError: from reading.
         """
+        from m3leo_prep.sources.copernicus.service.products import check_online
         from m3leo_prep.sources.stac.catalogues import CDSE, catalogue
         from m3leo_prep.sources.stac.optical import read_images
 
-        yield from read_images(catalogue(CDSE), self._choice, items, geobox)
+        for given in read_images(catalogue(CDSE), self._choice, items, geobox):
+            if isinstance(given, Absent):
+                check_online(given.item.id)
+            yield given
 
     def estimate(self, windows: Sequence[GeoBox], slots: Sequence[Slot], items: Sequence[Item]) -> Cost:
         """Return requests and bytes of the blocks that windows touch, and what they take of a month's volume."""

@@ -95,6 +95,10 @@ class FileCache:
         with suppress(OSError):
             (self._place(name) / ENTRY).unlink()
 
+    def remove(self, name: str) -> None:
+        """Remove a file that is not needed any more, unless it is in use."""
+        _remove(self._place(name))
+
     def _place(self, name: str) -> Path:
         return self.folder / hashlib.blake2b(name.encode(), digest_size=12).hexdigest()
 

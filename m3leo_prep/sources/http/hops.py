@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,10 +25,6 @@ from urllib3 import BaseHTTPResponse  # isort: skip
 from urllib3.exceptions import HTTPError  # isort: skip
 from urllib3.util import Url, parse_url  # isort: skip
 
-# At DEBUG the library logs whole addresses, signatures and all: only to who asks for its log by name.
-_log = logging.getLogger("urllib3.connectionpool")
-if _log.level == logging.NOTSET:
-    _log.setLevel(logging.INFO)
 MOST_HOPS = 12
 """Of one request: a first login takes four or five."""
 REDIRECTS = frozenset({301, 302, 303, 307, 308})

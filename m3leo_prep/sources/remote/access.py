@@ -54,6 +54,8 @@ class Access:
     """Requests under way at once, of all threads."""
     per_minute: int = 0
     """Requests begun in any minute; 0 = no limit is known."""
+    shared: str = ""
+    """Whose limits these are, among all processes of this user on this machine; empty = each process has its own."""
     hint: str = "run the same command again later"
     """What a person does whose access is refused."""
     endpoints: Mapping[str, str] | None = None

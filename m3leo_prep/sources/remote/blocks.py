@@ -1,4 +1,4 @@
-"""Decoded blocks that all threads of a process share, up to a number of bytes."""
+"""Blocks that all threads of a process share, up to a number of bytes: decoded ones, and coded ones."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-CACHE_BYTES = 512 * 2**20
-"""Two bands of a Sentinel-2 tile of 10 m, or the blocks on the rims of a window of 8 x 8 chips in some 30 bands."""
+CACHE_BYTES, PIECE_BYTES = 128 * 2**20, 128 * 2**20
+"""Of each: half a band of a Sentinel-2 tile of 10 m decoded, more than one coded."""
 
 Block = NDArray[Any]
 
@@ -46,12 +46,19 @@ class BlockCache:
                 self._making[key] = Future()
             return making
 
-    def keep(self, key: Hashable, block: Block) -> None:
-        """Hand over a block that was claimed; it is read-only from now on."""
+    def keep(self, key: Hashable, block: Block, *, again: bool = True) -> None:
+        """Hand over a block that was claimed; it is read-only from now on.
+
+        Args:
+            key: of it.
+            block: its pixels.
+            again: keep it for those who come later; else only those who wait for it have it.
+        """
         block.setflags(write=False)
         with self._lock:
-            self._kept[key] = block
-            self._bytes += block.nbytes
+            if again:
+                self._kept[key] = block
+                self._bytes += block.nbytes
             making = self._making.pop(key)
             while self._bytes > self._limit:
                 self._bytes -= self._kept.popitem(last=False)[1].nbytes
@@ -69,3 +76,33 @@ class BlockCache:
         with self._lock:
             self._kept.clear()
             self._bytes = 0
+
+
+class PieceCache:
+    """Coded blocks used last of which only a part was needed: the windows beside need the rest, and decode it.
+
+    Coded they take half of the memory, and the part that a window needs of one takes a fraction of its work to decode.
+
+    Args:
+        limit: bytes of all that are kept.
+    """
+
+    def __init__(self, limit: int = PIECE_BYTES) -> None:
+        self._limit, self._bytes = limit, 0
+        self._kept: OrderedDict[Hashable, bytes] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable) -> bytes | None:
+        """Return a block as it is in its file, if it is there."""
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+            return self._kept.get(key)
+
+    def keep(self, key: Hashable, data: bytes) -> None:
+        """Hand over a block as it is in its file."""
+        with self._lock:
+            self._bytes += len(data) - len(self._kept.pop(key, b""))
+            self._kept[key] = data
+            while self._bytes > self._limit:
+                self._bytes -= len(self._kept.popitem(last=False)[1])

@@ -12,13 +12,15 @@ from collections.abc import Collection, Iterator
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from m3leo_prep.core.errors import CorruptError
+from m3leo_prep.sources._native import Window
 from m3leo_prep.sources.remote.codestream import SOT_BYTES, SOT_MARK, Main, TilePart, single, tile_part, without_tiles
+from m3leo_prep.sources.remote.files import Span
 from m3leo_prep.sources.remote.layout import Header, Place, Run, header_of, runs
 from m3leo_prep.sources.remote.memory import opened
+from m3leo_prep.sources.remote.precincts import precincts, tells_packets
 
 GUESSES = 4
 """Before we go from tile to tile, which always finds them."""
@@ -44,11 +46,17 @@ class Jp2:
             place += length
         self._trusts_table = bool(main.lengths)
         self._learn(head, 0)
+        self._precincts = precincts(main) if tells_packets(head[main.first :]) else None
 
     @property
     def block(self) -> tuple[int, int]:
         """See ``Layout``."""
         return self.main.grid.height, self.main.grid.width
+
+    @property
+    def cuts(self) -> bool:
+        """See ``Layout``."""
+        return self._precincts is not None
 
     @cached_property
     def header(self) -> Header:
@@ -65,14 +73,23 @@ class Jp2:
             alone = all(part.alone for part in self._known.values())
         return alone and len(set(told)) == len(told) and (grid.x0, grid.y0, grid.tile_x0, grid.tile_y0) == (0, 0, 0, 0)
 
+    def span(self, place: Place) -> Span | None:
+        """See ``Layout``."""
+        with self._lock:
+            part = self._known.get(self._number(place))
+        return None if part is None else (part.first, part.first + part.length)
+
     def plan(self, places: Collection[Place], attempt: int) -> list[Run]:
         """See ``Layout``."""
         with self._lock:
             if attempt and self._trusts_table:
                 # A tile did not lie where the table says: find them all.
                 self._known, self._trusts_table = {}, False
-            wanted = {self._number(place): place for place in places}
-            exact = [((p.first, p.first + p.length), wanted[t]) for t, p in self._known.items() if t in wanted]
+            wanted: dict[int, list[Place]] = {}
+            for place in places:
+                wanted.setdefault(self._number(place), []).append(place)
+            known = {tile: self._known[tile] for tile in wanted if tile in self._known}
+            exact = [((p.first, p.first + p.length), place) for t, p in known.items() for place in wanted[t]]
             for (_, stop), place in exact:
                 if stop > self._end:
                     raise self._bad(place, "the file is truncated: it lies beyond its end")
@@ -80,7 +97,7 @@ class Jp2:
             if attempt < GUESSES:
                 return runs(exact) + [self._guess(wanted, *some, 0.5 * 2**attempt) for some in _neighbours(missing)]
             if missing and attempt > GUESSES + self.main.grid.rows * self.main.grid.columns:
-                raise self._bad(wanted[missing[0]], "it is not in the file")
+                raise self._bad(wanted[missing[0]][0], "it is not in the file")
             return runs(exact) + ([self._hop(missing[0], wanted)] if missing else [])
 
     def decode(self, run: Run, data: bytes) -> Iterator[tuple[Place, NDArray[Any]]]:
@@ -109,22 +126,25 @@ class Jp2:
     def _decoded(self, place: Place, number: int, piece: bytes) -> NDArray[Any]:
         if HOLE in piece:
             raise self._bad(place, f"it holds {len(HOLE)} zero bytes in a row, which is no coded image")
-        whole = single(self.main, number, piece)
-        x0, y0, x1, y1 = self.main.grid.tile(number)
+        x0, y0, x1, y1 = tile = self.main.grid.tile(number)
+        part = place.part or Window(y0, y1, x0, x1)
+        if self._precincts is not None and place.part is not None:
+            piece = self._precincts.thinned(piece, tile, (part.row0, part.row1), (part.col0, part.col1)) or piece
         try:
-            with opened(whole, "JP2OpenJPEG", self.address) as image:
-                pixels: NDArray[Any] = image.read()
+            with opened(single(self.main, number, piece), "JP2OpenJPEG", self.address) as image:
+                if image.shape != (y1 - y0, x1 - x0):
+                    raise self._bad(place, f"it decodes to {image.shape} pixels")
+                rows, cols = (part.row0 - y0, part.row1 - y0), (part.col0 - x0, part.col1 - x0)
+                pixels: NDArray[Any] = image.read(window=(rows, cols))
         except CorruptError as error:
             raise self._bad(place, error.message) from error
-        if pixels.shape[1:] != (y1 - y0, x1 - x0):
-            raise self._bad(place, f"it decodes to {pixels.shape} pixels")
-        return np.ascontiguousarray(pixels)
+        return pixels
 
     def _number(self, place: Place) -> int:
-        return place[1] * self.main.grid.columns + place[2]
+        return place.row * self.main.grid.columns + place.column
 
     def _bad(self, place: Place, what: str) -> CorruptError:
-        message = f"the block in row {place[1]}, column {place[2]} is damaged: {what}"
+        message = f"the block in row {place.row}, column {place.column} is damaged: {what}"
         return CorruptError(message, where=self.address, hint="tell the provider; this file is left out")
 
     def _learn(self, data: bytes, where: int) -> None:
@@ -147,7 +167,7 @@ class Jp2:
         stop = self._known[behind].first if behind < count else self._end
         return start, before + 1, stop, behind
 
-    def _guess(self, wanted: dict[int, Place], first: int, last: int, more: float) -> Run:
+    def _guess(self, wanted: dict[int, list[Place]], first: int, last: int, more: float) -> Run:
         """Return a request that should hold tiles in a row whose places are not known, and ``more`` on each side."""
         start, low, stop, high = self._around(first)
         mean = (stop - start) / (high - low)
@@ -156,14 +176,14 @@ class Jp2:
         b = stop if last + 1 == high else round(start + (last + 1 - low + more) * mean)
         span = max(a, start), min(max(b, a + SOT_BYTES), stop)
         if span[0] >= span[1]:
-            raise self._bad(wanted[first], "there is no room for it in the file")
-        return Run(span, tuple(wanted[t] for t in range(first, last + 1) if t in wanted))
+            raise self._bad(wanted[first][0], "there is no room for it in the file")
+        return Run(span, tuple(place for t in range(first, last + 1) for place in wanted.get(t, ())))
 
-    def _hop(self, tile: int, wanted: dict[int, Place]) -> Run:
+    def _hop(self, tile: int, wanted: dict[int, list[Place]]) -> Run:
         """Return a request that tells one tile-part more on the way to a tile."""
         start, low, _, _ = self._around(tile)
         if low > tile or start >= self._end:
-            raise self._bad(wanted[tile], "the file is truncated: it lies beyond its end")
+            raise self._bad(wanted[tile][0], "the file is truncated: it lies beyond its end")
         return Run((start, min(start + HOP_BYTES, self._end)), ())
 
 

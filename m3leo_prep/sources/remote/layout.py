@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from m3leo_prep.sources._native import Window
 from m3leo_prep.sources.remote.files import NEAR_BYTES, Span
 
-Place = tuple[int, int, int]
-"""Plane, row and column of a block; a plane holds one band, or all where a file stores their pixels together."""
+
+class Place(NamedTuple):
+    """Which block, or part of it."""
+
+    plane: int
+    """It holds one band, or all where a file stores their pixels together."""
+    row: int
+    column: int
+    part: Window | None = None
+    """Pixels of the raster, all within the block; None = all of the block."""
+
 
 RUN_BYTES = 8 * 2**20
 """Blocks that follow each other travel in one request, up to so many bytes: a second of it is never lost to a cut."""
@@ -37,6 +47,9 @@ class Header:
     count: int
     gcps: NDArray[np.float64]
     bands: tuple[Band, ...]
+    mask: int | None
+    """Number of the band that is above 0 where there are data: one of them (alpha), or one more than there are (the
+    file's own mask); None = there is no such band."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +80,15 @@ class Layout(Protocol):
     @property
     def planes(self) -> int:
         """1 where a block holds all bands, else their number."""
+        ...
+
+    @property
+    def cuts(self) -> bool:
+        """Whether a part of a block takes less work than the block."""
+        ...
+
+    def span(self, place: Place) -> Span | None:
+        """Return the bytes of all of a block; None where they are not known, or it has none."""
         ...
 
     def plan(self, places: Collection[Place], attempt: int) -> list[Run]:
@@ -110,13 +132,14 @@ def header_of(data: Any) -> Header:
             Band(name or "", scale, offset, unit or "")
             for name, scale, offset, unit in zip(data.descriptions, data.scales, data.offsets, data.units, strict=True)
         ),
+        mask=next((k for k, what in enumerate(data.colorinterp, 1) if what.name == "alpha" and data.count > 1), None),
     )
 
 
 def runs(found: Sequence[tuple[Span, Place]]) -> list[Run]:
     """Return as few requests as make sense for blocks whose bytes are known: those that are near travel together."""
     made: list[tuple[int, int, list[Place]]] = []
-    for (first, stop), place in sorted(found):
+    for (first, stop), place in sorted(found, key=lambda one: one[0]):
         if made and first - made[-1][1] <= NEAR_BYTES and stop - made[-1][0] <= RUN_BYTES:
             made[-1] = made[-1][0], max(stop, made[-1][1]), [*made[-1][2], place]
         else:

@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TypeVar
 from m3leo_prep.blobs.objects import CLIENT
 from m3leo_prep.core.errors import CorruptError, CredentialsError, NoData
 from m3leo_prep.sources.http.patience import Tries
+from m3leo_prep.sources.remote import regions
 from m3leo_prep.sources.remote.access import Access
 from m3leo_prep.sources.remote.limits import limit
 
@@ -24,6 +25,8 @@ T = TypeVar("T")
 
 _STATUS = re.compile(r"status code: (\d{3})([\w ]*)")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
+_ELSEWHERE = "redirect without LOCATION"
+"""How the library tells that Amazon's store sends it to another region."""
 _BUSY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 """Amazon's stores say 503 SlowDown where others say 429."""
 
@@ -75,12 +78,18 @@ def listing(address: str, access: Access) -> list[tuple[str, int, str]]:
     return _asked(got, bucket, address, access, Tries(address))
 
 
+def check(bucket: str, access: Access) -> None:
+    """Return where the store takes the keys of an access, by listing the top of a bucket; raises as ``part``."""
+    address = f"s3://{bucket}"
+    _asked(obstore.list_with_delimiter, bucket, address, access, Tries(address))
+
+
 def _asked(call: Callable[[Any], T], bucket: str, address: str, access: Access, tries: Tries) -> T:
     """Return what a request returns, made again where that can help; while it is made, it counts as one under way."""
-    store = _store(os.getpid(), access, bucket)
-    host = _endpoint(access, bucket)
     while True:
-        tries.turn(host)
+        region = regions.region(bucket, access.region)
+        store = _store(os.getpid(), access, bucket, region)
+        tries.turn(_endpoint(access, bucket, region))
         try:
             with limit(access).turn():
                 return call(store)
@@ -89,6 +98,9 @@ def _asked(call: Callable[[Any], T], bucket: str, address: str, access: Access, 
         except exceptions.BaseError as error:
             fault = error
         # Outside of `except`: the library's text may hold a signed address.
+        if _ELSEWHERE in str(fault) and _endpoint(access, bucket, region) == regions.AMAZON.format(region):
+            regions.find(bucket, region, address)
+            continue
         _pause(fault, address, access, tries)
 
 
@@ -114,16 +126,16 @@ def _refused(code: str, address: str, access: Access) -> NoReturn:
     raise CredentialsError(f"the store refuses to show this{said}", where=address, hint=access.hint)
 
 
-def _endpoint(access: Access, bucket: str) -> str:
+def _endpoint(access: Access, bucket: str, region: str) -> str:
     own = (access.endpoints or {}).get(bucket, "")
-    return own or access.endpoint or f"https://s3.{access.region}.amazonaws.com"
+    return own or access.endpoint or regions.AMAZON.format(region)
 
 
 @lru_cache(maxsize=64)
-def _store(process: int, access: Access, bucket: str) -> Any:
+def _store(process: int, access: Access, bucket: str, region: str) -> Any:
     """Return the client of a bucket; all is said here, so that nothing comes from the environment."""
     del process  # after a fork, the parent's connections are of no use
-    endpoint = _endpoint(access, bucket)
+    endpoint = _endpoint(access, bucket, region)
     options: Any = {
         "client_options": {
             **CLIENT,
@@ -135,7 +147,7 @@ def _store(process: int, access: Access, bucket: str) -> Any:
     }
     return S3Store(
         bucket,
-        region=access.region,
+        region=region,
         endpoint=endpoint,
         virtual_hosted_style_request=False,
         skip_signature=access.keys is None,

@@ -81,12 +81,17 @@ class RemoteRaster:
         """What the file says of its bands."""
         return self.layout.header.bands
 
+    @property
+    def mask(self) -> int | None:
+        """Number of the band that is above 0 where there are data, which may be beyond ``count``; None = none."""
+        return self.layout.header.mask
+
     def read(self, window: Window, band: int = 1) -> NDArray[Any]:
         """Return the stored pixels (y, x) of a window, read-only.
 
         Args:
             window: within the raster.
-            band: from 1.
+            band: from 1, or ``mask``.
 
         Raises:
             CorruptError: the file is truncated or damaged there.
@@ -145,7 +150,7 @@ def read_many(requests: Sequence[tuple[RemoteRaster, int, Window]]) -> list[NDAr
     wanted = []
     for raster, band, window in requests:
         inside = window.within(Window(0, raster.shape[0], 0, raster.shape[1]))
-        if inside != window or window.is_empty or not 1 <= band <= raster.count:
+        if inside != window or window.is_empty or not 1 <= band <= max(raster.count, raster.mask or 0):
             message = f"{raster.address} has {raster.count} bands of {raster.shape}: not {window} of band {band}"
             raise ValueError(message)
         wanted.append(Wanted(raster.address, raster.access, raster.size, raster.layout, band, window))

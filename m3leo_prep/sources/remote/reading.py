@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Hashable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -14,11 +15,13 @@ from numpy.typing import NDArray
 from m3leo_prep.sources._native import Window
 from m3leo_prep.sources.remote import files
 from m3leo_prep.sources.remote.access import Access
-from m3leo_prep.sources.remote.blocks import Block, BlockCache
+from m3leo_prep.sources.remote.blocks import Block, BlockCache, PieceCache
 from m3leo_prep.sources.remote.layout import Layout, Place, Run
 
-BLOCKS = BlockCache()
+BLOCKS, PIECES = BlockCache(), PieceCache()
 """Of this process."""
+_decoding = threading.BoundedSemaphore(os.cpu_count() or 1)
+"""Of this process: more blocks at once than cores take turns, each with memory of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,23 +35,33 @@ class Wanted:
     band: int
     window: Window
 
+    @property
+    def _stored(self) -> tuple[int, int]:
+        """The plane that holds the band, and the band's place in it; a mask of the file's own is one more plane."""
+        return divmod(self.band - 1, self.layout.header.count // self.layout.planes)
+
     def places(self) -> list[Place]:
         """Return the blocks that the window meets."""
         (rows, cols), w = self.layout.block, self.window
-        plane = 0 if self.layout.planes == 1 else self.band - 1
-        return [
-            (plane, row, col)
-            for row in range(w.row0 // rows, -(-w.row1 // rows))
-            for col in range(w.col0 // cols, -(-w.col1 // cols))
-        ]
+        plane, _ = self._stored
+        raster = Window(0, self.layout.header.shape[0], 0, self.layout.header.shape[1])
+        found = []
+        for row in range(w.row0 // rows, -(-w.row1 // rows)):
+            for col in range(w.col0 // cols, -(-w.col1 // cols)):
+                block = Window(row * rows, (row + 1) * rows, col * cols, (col + 1) * cols).within(raster)
+                part = w.within(block)
+                found.append(Place(plane, row, col, part if self.layout.cuts and part != block else None))
+        return found
 
     def lay(self, place: Place, block: Block, out: NDArray[Any]) -> None:
         """Write the pixels of a block (band, y, x) into those of the window."""
         (rows, cols), w = self.layout.block, self.window
-        top, left = place[1] * rows, place[2] * cols
+        top, left = place.row * rows, place.column * cols
+        if place.part is not None:
+            top, left = place.part.row0, place.part.col0
         a, b = max(w.row0, top), min(w.row1, top + block.shape[1])
         c, d = max(w.col0, left), min(w.col1, left + block.shape[2])
-        band = self.band - 1 if self.layout.planes == 1 else 0
+        _, band = self._stored
         out[a - w.row0 : b - w.row0, c - w.col0 : d - w.col0] = block[band, a - top : b - top, c - left : d - left]
 
 
@@ -66,14 +79,14 @@ class _File:
         return self.first.address, self.first.access, self.first.size, place
 
 
-def read(wanted: Sequence[Wanted], cache: BlockCache = BLOCKS) -> list[NDArray[Any]]:
+def read(wanted: Sequence[Wanted], cache: BlockCache = BLOCKS, pieces: PieceCache = PIECES) -> list[NDArray[Any]]:
     """Return the stored pixels (y, x) of each window, read-only; see ``rasters.read_many``."""
-    return _Reading(wanted, cache).run()
+    return _Reading(wanted, cache, pieces).run()
 
 
 class _Reading:
-    def __init__(self, wanted: Sequence[Wanted], cache: BlockCache) -> None:
-        self._wanted, self._cache = wanted, cache
+    def __init__(self, wanted: Sequence[Wanted], cache: BlockCache, pieces: PieceCache) -> None:
+        self._wanted, self._cache, self._pieces = wanted, cache, pieces
         self._out = [
             np.empty((w.window.row1 - w.window.row0, w.window.col1 - w.window.col0), w.layout.header.dtype)
             for w in wanted
@@ -139,7 +152,15 @@ class _Reading:
 
     def _begin(self, file: _File, pool: ThreadPoolExecutor, doing: dict[Future[None], _File]) -> None:
         """Ask for what is missing of a file."""
-        for run in file.first.layout.plan(sorted(file.missing), file.attempts):
+        layout, away = file.first.layout, []
+        for place in sorted(file.missing, key=lambda place: place[:3]):
+            span, piece = layout.span(place), self._pieces.get(file.key(place._replace(part=None)))
+            if file.attempts or span is None or piece is None:
+                away.append(place)
+                continue
+            doing[pool.submit(self._make, file, Run(span, (place,)), piece)] = file
+            file.under_way += 1
+        for run in layout.plan(away, file.attempts) if away else ():
             doing[pool.submit(self._get, file, run)] = file
             file.under_way += 1
         file.attempts += 1
@@ -148,10 +169,19 @@ class _Reading:
         one = file.first
         first, stop = run.span
         data = files.ranges(one.address, [run.span], one.access)[0] if first < stop else b""
-        for place, block in one.layout.decode(run, data):
-            self._cache.keep(file.key(place), block)
-            file.missing.discard(place)
-            self._lay(file, place, block)
+        self._make(file, run, data)
+        for place in run.places:
+            span = one.layout.span(place)
+            if place.part is not None and span is not None and place not in file.missing:
+                # The next window needs the rest of it.
+                self._pieces.keep(file.key(place._replace(part=None)), data[span[0] - first : span[1] - first])
+
+    def _make(self, file: _File, run: Run, data: bytes) -> None:
+        with _decoding:
+            for place, block in file.first.layout.decode(run, data):
+                self._cache.keep(file.key(place), block, again=place.part is None)
+                file.missing.discard(place)
+                self._lay(file, place, block)
 
     def _lay(self, file: _File, place: Place, block: Block) -> None:
         for number in self._uses[id(file), place]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from m3leo_prep.sources.remote.files import Span
 from m3leo_prep.sources.remote.layout import Header, Place, Run, header_of
 from m3leo_prep.sources.remote.memory import opened_file
 
@@ -23,6 +24,7 @@ class Whole:
     """
 
     planes = 1
+    cuts = False
 
     def __init__(self, path: Path, driver: str, address: str) -> None:
         self._path, self._driver, self.address = path, driver, address
@@ -40,6 +42,11 @@ class Whole:
             rows, columns = data.block_shapes[0]
             return int(rows), int(columns)
 
+    def span(self, place: Place) -> Span | None:
+        """See ``Layout``."""
+        del place
+        return None
+
     def plan(self, places: Collection[Place], attempt: int) -> list[Run]:
         """See ``Layout``."""
         del attempt
@@ -51,7 +58,8 @@ class Whole:
 
         del data
         with opened_file(str(self._path), self._driver, self.address) as image:
-            for plane, row, col in run.places:
+            for place in run.places:
+                _, row, col, _ = place
                 r0, c0 = row * self.block[0], col * self.block[1]
                 r1, c1 = min(r0 + self.block[0], image.height), min(c0 + self.block[1], image.width)
-                yield (plane, row, col), image.read(window=Window(c0, r0, c1 - c0, r1 - r0))
+                yield place, image.read(window=Window(c0, r0, c1 - c0, r1 - r0))

@@ -51,7 +51,8 @@ class Grid:
 
         It aligns pixel centres, not edges: the easting and northing that ``CRSGeoCodingHandler`` of the microwave
         toolbox rounds to the grid are those of the middle of the first pixel (``CrsGeoCoding`` of snap-engine takes
-        (0.5, 0.5) for the reference pixel). An origin of 0 would shift all pixels by half of one.
+        (0.5, 0.5) for the reference pixel; pyroSAR's ``geo_parametrize`` calls that SNAP's default, ``point``). An
+        origin of 0 would shift all pixels by half of one.
         """
         return self.pitch / 2
 
@@ -78,6 +79,10 @@ def rtc(
     Bands: ``Gamma0_VV`` ..., ``layoverShadowMask`` (0, 1 layover, 2 shadow, 3 both) and, if ``incidence``,
     ``localIncidenceAngle`` in degrees.
 
+    Borders come before noise: of products of before IPF 2.9, ``RemoveGRDBorderNoiseOp`` of the microwave toolbox takes
+    the co-polarised band for amplitudes (less than 30 is dark). Noise removal would give it intensities, and none of a
+    polarisation that is not asked for.
+
     Args:
         scene: the product, as archived.
         output: the ``.dim`` file that is written.
@@ -89,8 +94,8 @@ def rtc(
     chosen = tuple(polarisations)
     steps: list[Operator] = [
         ApplyOrbitFile(),
-        ThermalNoiseRemoval(selected_polarisations=chosen),
         RemoveGrdBorderNoise(selected_polarisations=chosen),
+        ThermalNoiseRemoval(selected_polarisations=chosen),
         Calibration(
             selected_polarisations=chosen, output_image_in_complex=False, output_sigma_band=False, output_beta_band=True
         ),

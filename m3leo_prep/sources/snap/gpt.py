@@ -1,22 +1,20 @@
-"""One graph at a time in a process of SNAP's own, within bounds of memory and time, and what its end means."""
+"""One graph at a time in processes of SNAP's own, within bounds of memory and time."""
 
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from m3leo_prep.blobs.room import allowed_bytes
-from m3leo_prep.core.errors import ConfigError, CorruptError, NoData, PrepError, StoreError, TriedOut
+from m3leo_prep.core.errors import ConfigError, MissingDependency, StoreError
 from m3leo_prep.sources.snap import snappy
-from m3leo_prep.sources.snap.installed import Snap
+from m3leo_prep.sources.snap.ends import HOURS, MEMORY, Fault, fault, out_of_memory, out_of_time
+from m3leo_prep.sources.snap.installed import INSTALL, Snap
 
-MEMORY, HOURS = "M3LEO_PREP_SNAP_GB", "M3LEO_PREP_SNAP_HOURS"
 DEFAULT_HOURS = "6"
 SHARE = 3 / 4
 """Of this machine's memory, which all of SNAP may take."""
@@ -26,8 +24,9 @@ _LOOK_SECONDS = 0.5
 """Between two looks at how much memory is taken."""
 _GRACE_SECONDS = 5.0
 """From asking the processes to end until they are ended."""
-_KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
 _TAIL_BYTES = 2**20
+_WITH_US = 'exec 3<&0; (read -r _ <&3; kill -KILL 0) & exec "$@" 3<&- </dev/null'
+"""Runs a program whose whole group is ended when we are, however that comes: our end of a pipe is closed then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +60,8 @@ def bounds() -> Bounds:
 def run(snap: Snap, graph: Path, log: Path, limits: Bounds, where: str) -> None:
     """Run a graph; all that SNAP says goes to ``log``, which is kept whatever happens.
 
-    The process leads a group of its own, which is ended as a whole: by an error here, by Ctrl-C, or when it takes more
-    memory or time than it may.
+    The process leads a group of its own, which is ended as a whole: by an error here, by Ctrl-C, when it takes more
+    memory or time than it may, and when this process is killed.
 
     Args:
         snap: what runs it.
@@ -76,31 +75,33 @@ def run(snap: Snap, graph: Path, log: Path, limits: Bounds, where: str) -> None:
         CorruptError: SNAP cannot read the scene.
         TriedOut: it ran out of memory or time, found no orbit, or failed for another reason.
         ConfigError: this SNAP has other operators or parameters.
+        MissingDependency: SNAP is gone.
         StoreError: the disk is full.
     """
+    if not os.access(snap.program, os.X_OK):
+        raise MissingDependency(f"{snap} cannot be started", where=where, hint=INSTALL)
     try:
-        with log.open("wb") as out:
-            process = subprocess.Popen(  # noqa: S603  the user's own program, and paths that we made
-                _command(snap, graph, limits),
-                stdin=subprocess.DEVNULL,
+        with (
+            log.open("wb") as out,
+            subprocess.Popen(  # noqa: S603  the user's own program, and paths that we made
+                ["/bin/sh", "-c", _WITH_US, "sh", *_command(snap, graph, limits)],
+                stdin=subprocess.PIPE,
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 cwd=graph.parent,  # Java writes hs_err_pid files where it runs
                 start_new_session=True,
-            )
+            ) as process,
+        ):
             try:
                 stopped = _watched(process, limits)
             finally:
                 _end(process)
+        said = "" if stopped else _tail(log)
     except OSError as error:
-        raise StoreError(f"SNAP cannot be started: {error.strerror}", where=str(error.filename or log)) from error
-    fault = stopped or _fault(process.returncode, _tail(log), snap)
-    if fault is not None:
-        raise fault(where, f"the log is {log}")
-
-
-Fault = Callable[[str, str], PrepError]
-"""Makes an error of where it happened and where the log is."""
+        raise StoreError(f"SNAP cannot be run: {error.strerror}", where=str(error.filename or log)) from error
+    found = stopped or fault(process.returncode, said, snap)
+    if found is not None:
+        raise found(where, f"the log is {log}")
 
 
 def _command(snap: Snap, graph: Path, limits: Bounds) -> list[str]:
@@ -126,13 +127,9 @@ def _watched(process: subprocess.Popen[bytes], limits: Bounds) -> Fault | None:
             process.wait(min(_LOOK_SECONDS, limits.seconds))
         except subprocess.TimeoutExpired:
             if time.monotonic() > until:
-                return lambda where, log: TriedOut(
-                    f"SNAP was not done after {limits.seconds / 3600:g} hours, and was ended",
-                    where=where,
-                    hint=f"{log}; allow more: export {HOURS}=12",
-                )
+                return out_of_time(limits.seconds)
             if _taken(process.pid) > limits.memory:
-                return _out_of_memory(f"took more than the {limits.memory / 1e9:.1f} GB that it may, and was ended")
+                return out_of_memory(f"took more than the {limits.memory / 1e9:.1f} GB that it may, and was ended")
         else:
             return None
 
@@ -170,40 +167,3 @@ def _tail(log: Path) -> str:
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
         return file.read().decode(errors="replace")
-
-
-def _out_of_memory(what: str) -> Fault:
-    return lambda where, log: TriedOut(
-        f"SNAP {what}", where=where, hint=f"{log}; allow more memory: export {MEMORY}=32, or build on a larger machine"
-    )
-
-
-def _fault(status: int, said: str, snap: Snap) -> Fault | None:
-    """Return what an end means, None if all is well: SNAP ends with 0 after some of its errors, too."""
-    if status in _KILLED:
-        return _out_of_memory("was killed from outside, as the system does when memory runs out")
-    if re.search(r"OutOfMemoryError|Java heap space|GC overhead limit|Cannot allocate memory", said):
-        return _out_of_memory("ran out of memory")
-    unknown = re.search(r"Unknown (element|operator) '([^']+)'", said)
-    if unknown:
-        kind = "parameter" if unknown[1] == "element" else "operator"
-        return lambda where, log: ConfigError(
-            f"{snap} knows no {kind} '{unknown[2]}'", where=where, hint=f"{log}; `make live-snap` tells all differences"
-        )
-    if "No intersection" in said:
-        return lambda where, log: NoData("SNAP finds no intersection with the scene", where=where, hint=log)
-    if "No valid orbit file found" in said:
-        return lambda where, log: TriedOut(
-            "SNAP found neither a precise nor a restituted orbit",
-            where=where,
-            hint=f"{log}; it names the folder for orbit files. Precise ones come some 20 days after the scene",
-        )
-    if re.search(r"No space left on device|Disk quota exceeded", said):
-        return lambda where, log: StoreError("the disk is full", where=where, hint=f"{log}; make room and build again")
-    if re.search(r"No (appropriate )?product reader found|zip END header not found|error in opening zip file", said):
-        return lambda where, log: CorruptError("SNAP cannot read the scene", where=where, hint=log)
-    if status != 0:
-        errors = re.findall(r"^(?:Error: |SEVERE: |Caused by: )(.+)$", said, re.MULTILINE)
-        why = f": {errors[-1].strip()[:300]}" if errors else ""
-        return lambda where, log: TriedOut(f"SNAP failed ({status}){why}", where=where, hint=log)
-    return None

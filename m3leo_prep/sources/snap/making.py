@@ -13,6 +13,7 @@ import numpy as np
 from m3leo_prep.core.errors import SourceError
 from m3leo_prep.sources.snap import dimap, gpt, shelf
 from m3leo_prep.sources.snap.dimap import Written
+from m3leo_prep.sources.snap.gpt import Bounds
 from m3leo_prep.sources.snap.installed import Snap
 from m3leo_prep.sources.snap.shelf import Task
 
@@ -22,8 +23,8 @@ TAG = "m3leo_prep"
 """Of the GeoTIFF: JSON that says what made it, of what."""
 
 
-def make(task: Task, snap: Snap, fetch: Callable[[str], Path], target: Path, logs: Path) -> None:
-    """Make a result at ``target``; the graph and all that SNAP said stay in ``logs``.
+def make(task: Task, snap: Snap, limits: Bounds, fetch: Callable[[str], Path], target: Path, log: Path) -> None:
+    """Make a result at ``target``; the graph and all that SNAP said stay at ``log``.
 
     Raises:
         PrepError: from fetching, from SNAP (``gpt.run``), or because it wrote something else (``dimap.read``).
@@ -33,15 +34,14 @@ def make(task: Task, snap: Snap, fetch: Callable[[str], Path], target: Path, log
     with shelf.workplace(target) as work:
         graph = task.graph(scenes, work / "output.dim")
         text = graph.xml(snap.major)
-        path, log = work / "graph.xml", logs / f"{task.title()}-{task.key(snap)[:8]}.log"
+        path = work / "graph.xml"
         try:
-            logs.mkdir(parents=True, exist_ok=True)
             for copy in (path, log.with_suffix(".xml")):
                 copy.write_text(text, encoding="utf-8")
         except OSError as error:
-            raise shelf.unwritable(str(error), logs) from error
+            raise shelf.unwritable(str(error), log) from error
         with shelf.alone():
-            gpt.run(snap, path, log, gpt.bounds(), task.name)
+            gpt.run(snap, path, log, limits, task.name)
         written = dimap.read(graph.output(), task.grid, task.name)
         about = {
             "snap": snap.release,

@@ -3,6 +3,7 @@
 FOLDER/results/DIGEST/NAME.tif   a result (see ``http/cache``); never removed by us
 FOLDER/logs/NAME-DIGEST.xml      the graph that made it, or was to make it
 FOLDER/logs/NAME-DIGEST.log      all that SNAP said
+FOLDER/logs/NAME-DIGEST.failed   how that ended (see ``failures``)
 FOLDER/gpt.lock                  held while SNAP runs: it takes most of the memory and all cores
 """
 
@@ -17,9 +18,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from m3leo_prep.core.errors import PrepError, StoreError
+from m3leo_prep.core.errors import SourceError, StoreError
 from m3leo_prep.sources.http.cache import FileCache
 from m3leo_prep.sources.snap.chains import Grid
+from m3leo_prep.sources.snap.failures import Failure
 from m3leo_prep.sources.snap.graph import Graph
 from m3leo_prep.sources.snap.installed import Snap
 
@@ -60,7 +62,7 @@ def folder() -> Path:
 
 
 def result(task: Task, snap: Snap, fetch: Callable[[str], Path]) -> Path:
-    """Return the path of a result, made if it is not here. What failed once is not tried again by this process.
+    """Return the path of a result, made if it is not here. What failed once is not tried again by this run.
 
     Args:
         task: what to make.
@@ -70,26 +72,33 @@ def result(task: Task, snap: Snap, fetch: Callable[[str], Path]) -> Path:
     Raises:
         PrepError: from fetching, or from SNAP; see ``gpt.run`` and ``dimap.read``.
     """
+    from m3leo_prep.sources.snap import gpt
     from m3leo_prep.sources.snap.making import make
 
-    place = folder()
-    key = task.key(snap)
+    place, key, limits = folder(), task.key(snap), gpt.bounds()
+    log = place / "logs" / f"{task.title()}-{key[:8]}.log"
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(str(error), place) from error
     with _lock:
         cache = _caches.setdefault(place, FileCache(place / "results", _NO_LIMIT))
-        failed = _failed.get((place, key))
-    if failed is not None:
-        raise type(failed)(failed.message, where=failed.where, hint=failed.hint)
-    try:
-        return cache.file(key, lambda path: make(task, snap, fetch, path, place / "logs"), keep=True)
-    except PrepError as error:
-        with _lock:
-            _failed[place, key] = error
-        raise
+
+    def once(path: Path) -> None:
+        failure = Failure(log.with_suffix(".failed"), str(limits))
+        failure.tell()  # of another process, maybe, that this one has waited for
+        try:
+            make(task, snap, limits, fetch, path, log)
+        except SourceError as error:
+            failure.note(error)
+            raise
+        failure.forget()
+
+    return cache.file(key, once, keep=True)
 
 
 _NO_LIMIT = 2**62
 _caches: dict[Path, FileCache] = {}
-_failed: dict[tuple[Path, str], PrepError] = {}
 _lock = threading.Lock()
 
 

@@ -11,6 +11,7 @@ memory from product to product. How much memory it may take stands in ``java_max
 
 from __future__ import annotations
 
+import os
 import sys
 
 
@@ -19,6 +20,9 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
         print("say GRAPH.xml or --release", file=sys.stderr)  # noqa: T201  a program's own output
         return 2
+    # Python puts a program's folder first: there lie modules of ours that others call theirs, such as this one's name.
+    here = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120  as Python made it
+    sys.path = [path for path in sys.path if path != here]
     from esa_snappy import jpy
 
     if arguments == ["--release"]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from m3leo_prep.blobs.names import names_server, shown
 from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.text import near
 
@@ -32,8 +33,6 @@ class Catalogue:
     """``cdse``, ``earth-search``, ``planetary-computer``, or of anybody else's the host or path."""
     url: str
     """Root of the API, address of a file, or path."""
-    collections: Mapping[str, str] = field(default_factory=dict, hash=False)
-    """By product of ours, the collection that holds it."""
 
     @property
     def is_file(self) -> bool:
@@ -47,7 +46,7 @@ class Catalogue:
         Raises:
             ConfigError: it holds none, or nobody knows which.
         """
-        found = self.collections.get(product)
+        found = _KNOWN[self.name][1].get(product) if self.name in _KNOWN else None
         if found is None:
             have = [name for name, (_, held) in _KNOWN.items() if product in held]
             raise ConfigError(
@@ -81,20 +80,22 @@ def catalogue(name_or_url: str) -> Catalogue:
         ConfigError: none of these.
     """
     said = str(name_or_url or "").strip()
-    if said in _KNOWN:
-        url, collections = _KNOWN[said]
-        return Catalogue(said, url().rstrip("/"), collections)
-    link = urlsplit(said)
-    if link.scheme in {"http", "https"} and link.hostname:
-        if link.username or link.password or link.query:
-            raise ConfigError(
-                "catalogue: an address with a login or a question in it is not taken: it would be kept in the dataset",
-                hint="name the root of an open catalogue, such as https://example.org/stac",
-            )
-        return Catalogue(link.hostname, said.rstrip("/"))
-    if said and not link.scheme and ("/" in said or "." in said):
-        return Catalogue(said, said)
-    raise ConfigError(f"catalogue: '{said}' is not known", hint=near(said, _KNOWN) or "or an address, or a path")
+    for name, (url, _) in _KNOWN.items():
+        if said.rstrip("/") in {name, url().rstrip("/")}:
+            return Catalogue(name, url().rstrip("/"))
+    if "://" not in said:
+        if "/" in said or "." in said:
+            return Catalogue(said, said)
+        raise ConfigError(f"catalogue: '{said}' is not known", hint=near(said, _KNOWN) or "or an address, or a path")
+    kind, _, rest = said.partition("://")
+    if kind.lower() not in {"http", "https", "s3"} or not names_server(said):
+        raise ConfigError(f"catalogue: '{shown(said)}' is no address", hint="such as https://example.org/stac")
+    if "@" in rest.partition("/")[0] or "?" in rest:
+        raise ConfigError(
+            "catalogue: an address with a login or a question in it is not taken: it would be kept in the dataset",
+            hint="an open catalogue, such as https://example.org/stac; or a copy of its items: the path of a file",
+        )
+    return Catalogue(rest.partition("/")[0], said.rstrip("/"))
 
 
 def _public(catalogue: Catalogue) -> Access:

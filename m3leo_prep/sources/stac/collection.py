@@ -14,7 +14,7 @@ from m3leo_prep.sources.local.describing import unit_of
 from m3leo_prep.sources.local.options import WHOLE, parse_mask
 from m3leo_prep.sources.local.quantities import KEYS, Quantity, parse_quantities
 from m3leo_prep.sources.local.reading import Layout
-from m3leo_prep.sources.stac.catalogues import Catalogue, catalogue
+from m3leo_prep.sources.stac.catalogues import CDSE, Catalogue, catalogue
 from m3leo_prep.sources.stac.question import check_query, spans
 from m3leo_prep.sources.stac.source import Stac
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from m3leo_prep.ports.cost import Cost
     from m3leo_prep.ports.source import Source
     from m3leo_prep.sources.local.options import Band
+    from m3leo_prep.sources.remote.access import Access
     from m3leo_prep.sources.stac.found import Found
 
 VERSION = "1"
@@ -175,7 +176,7 @@ class Collection(Stac):
             if missing:
                 yield Absent(item, self._quantity.name, missing, Reason.BAND_NOT_IN_PRODUCT)
             roles = [*(band.name for band in self._bands), MASK]
-            files = {role: str(item.properties[f"url_{role}"]) for role in roles if f"url_{role}" in item.properties}
+            files = {role: _address(item, role, access) for role in roles if f"url_{role}" in item.properties}
             numbers = {
                 role: Declared(*(self._told(item, key, role) for key in ("scale", "offset", "nodata")))
                 for role in files
@@ -188,7 +189,12 @@ class Collection(Stac):
 
         files = [band.name for band in self._bands] + (["mask"] if self._layout.mask else [])
         here = [item for item in items if any(slot.contains(item.datetime) for slot in slots)]
-        return reading(windows, here, files, pitch=self.pitch or 10.0)
+        cost = reading(windows, here, files, pitch=self.pitch or 10.0)
+        if self._catalogue.name != CDSE:
+            return cost
+        from m3leo_prep.sources.copernicus.service.volume import estimated
+
+        return estimated(cost.requests, cost.bytes, notes=cost.notes)
 
     def probe(self) -> str:
         """Return that the catalogue answers."""
@@ -211,7 +217,7 @@ class Collection(Stac):
 
     def _item(self, found: Found) -> Item:
         from m3leo_prep.sources._scenes import MASK
-        from m3leo_prep.sources.stac.describing import about, acquisition, declared, open_href, version
+        from m3leo_prep.sources.stac.describing import about, acquisition, declared, https, open_href, version
 
         mask = self._layout.mask
         where = f"{WHERE}, item {found.id}"
@@ -228,6 +234,7 @@ class Collection(Stac):
         for role, band in wanted.items():
             asset = found.assets[band.asset]
             properties[f"url_{role}"] = self._catalogue.address(open_href(asset, where))
+            properties |= {f"https_{role}": other} if (other := https(asset)) else {}
             numbers = declared(asset, band.key)
             values = {"scale": numbers.scale, "offset": numbers.offset, "nodata": numbers.nodata}
             size = asset.properties.get("file:size")
@@ -273,6 +280,13 @@ def _asset_bands(said: Any) -> dict[str, dict[str, Any]]:
             raise ConfigError(f"bands: {name}: {where!r} is not understood", hint=_FORM)
         found[str(name)] = one
     return found
+
+
+def _address(item: Item, role: str, access: Access) -> str:
+    """Return where a file is read: by https where the object store wants keys, and there is only a login."""
+    url = str(item.properties[f"url_{role}"])
+    by_login = url.startswith("s3://") and access.keys is None and access.auth is not None
+    return str(item.properties.get(f"https_{role}", url)) if by_login else url
 
 
 def _stamp(one: Found) -> float:

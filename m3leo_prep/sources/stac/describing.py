@@ -28,7 +28,9 @@ KEPT: Mapping[str, str] = MappingProxyType(
 _PASS = ("s2:datatake_id", "s1:datatake_id", "sat:absolute_orbit")
 """What tiles and slices of one pass of a satellite share, first found."""
 _SIGNED = re.compile(
-    r"(^|&)(sig|signature|token|access_token|x-amz-signature|x-goog-signature|key|apikey)=", re.IGNORECASE
+    r"(^|&)((x-(amz|goog)-)?sig(nature)?|([\w-]+[_-])?(token|api_?key|jwt|secret|password)|"
+    r"(access|subscription|[\w-]+-subscription)?[_-]?key|auth|authorization)=",
+    re.IGNORECASE,
 )
 
 
@@ -58,13 +60,19 @@ def open_href(asset: Asset, where: str) -> str:
         SourceError: it holds a signature or a key: those expire, and are secrets.
     """
     link = urlsplit(asset.href)
-    if _SIGNED.search(link.query) or link.password:
+    if _SIGNED.search(link.query) or link.username or link.password:
         raise SourceError(
             "an address is signed, or holds a key",
             where=where,
             hint="catalogues whose links open without one can be used; such addresses expire, and would be kept",
         )
     return asset.href
+
+
+def https(asset: Asset) -> str:
+    """Return the address by https that stands beside that of an object store (extension "alternate"); or nothing."""
+    other = str(((asset.properties.get("alternate") or {}).get("https") or {}).get("href") or "")
+    return other if asset.href.startswith("s3://") and other.startswith("https://") else ""
 
 
 def declared(asset: Asset, band: int | str | None) -> Declared:

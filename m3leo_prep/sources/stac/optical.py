@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from m3leo_prep.core.raster import Absent, Item, Raster, Slot, SourceInfo
 from m3leo_prep.sources._sentinel2.choice import Choice, choose
 from m3leo_prep.sources._sentinel2.clouds import PROBABILITY
-from m3leo_prep.sources.stac.catalogues import CDSE, EARTH_SEARCH, Catalogue, catalogue
+from m3leo_prep.sources.stac.catalogues import CDSE, EARTH_SEARCH, PLANETARY_COMPUTER, Catalogue, catalogue
 from m3leo_prep.sources.stac.source import Stac
 
 if TYPE_CHECKING:
@@ -70,9 +70,16 @@ class S2L2A(Stac):
 
     def describe(self) -> SourceInfo:
         """Return the variables that were chosen, on the finest grid of their bands."""
+        from m3leo_prep.sources._sentinel2.granules import HARMONISED
+
         name = catalogue(self.catalogue).name
+        is_own = name in {CDSE, PLANETARY_COMPUTER} or self._collection != HARMONISED
         return self._choice.describe(
-            dear_blocks=name == CDSE, concurrent_reads=CONCURRENT_READS, source=f"{name}, {self._collection}"
+            dear_blocks=name == CDSE,
+            concurrent_reads=CONCURRENT_READS,
+            source=f"{name}, {self._collection}",
+            # Where the offset was taken away, nobody says what became of numbers below it.
+            negative="kept" if is_own else "unknown",
         )
 
     def find(self, area: BaseGeometry, slots: Sequence[Slot]) -> Iterator[Item]:

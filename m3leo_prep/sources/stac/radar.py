@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.raster import Absent, Item, Kind, Raster, Slot, SourceInfo, Variable
 from m3leo_prep.core.reasons import Reason
-from m3leo_prep.sources._backscatter import BOTH, Band, choose_bands
+from m3leo_prep.sources._backscatter import BOTH, POLARISATIONS, Band, choose_bands, gaps
 from m3leo_prep.sources._radar import tracks
 from m3leo_prep.sources.stac.catalogues import PLANETARY_COMPUTER, Catalogue, catalogue
 from m3leo_prep.sources.stac.source import Stac
@@ -111,23 +111,15 @@ class S1Rtc(Stac):
             ConfigError: a slot without times, or no such collection.
             SourceError, TriedOut: from the catalogue.
         """
-        from m3leo_prep.sources.stac.question import spans
+        from m3leo_prep.sources.stac.passes import dated, direction, track
         from m3leo_prep.sources.stac.search import search
 
-        if any(slot.start is None for slot in slots):
-            raise ConfigError(
-                "s1-rtc has a scene every few days since 2014: say of which time",
-                where=WHERE,
-                hint="slots: {months: 2020}",
-            )
         ways = {band.direction for band in self._bands}
-        found = [one for span in spans(slots) for one in search(self._catalogue, [self._collection], area, *span)]
+        found = [one for span in dated(slots) for one in search(self._catalogue, [self._collection], area, *span)]
         for one in {scene.id: scene for scene in found}.values():
-            about = one.properties
-            track = about.get("sat:relative_orbit")
-            wanted = about.get("sat:orbit_state") in ways and (not self._tracks or track in self._tracks)
-            is_wide = about.get("sar:instrument_mode", "IW") == "IW"
-            if wanted and is_wide and any(slot.contains(one.start) for slot in slots):
+            is_wanted = direction(one) in ways and (not self._tracks or track(one) in self._tracks)
+            is_wide = one.properties.get("sar:instrument_mode", "IW") == "IW"
+            if is_wanted and is_wide and any(slot.contains(one.start) for slot in slots):
                 yield self._item(one)
 
     def read(self, items: Sequence[Item], geobox: GeoBox, slot: Slot) -> Iterable[Raster | Absent]:  # noqa: ARG002  items are dated
@@ -173,19 +165,7 @@ class S1Rtc(Stac):
         """Return what to know of the scenes that were found: directions and polarisations that are missing, borders."""
         if not items:
             return ["no scene at all: s1-rtc has interferometric wide swath scenes of land since 2014-10-10"]
-        warnings = []
-        for way in dict.fromkeys(band.direction for band in self._bands):
-            own = [item for item in items if item.properties["orbit_direction"] == way]
-            empty = [slot.label for slot in slots if not any(slot.contains(item.datetime) for item in own)]
-            if not own:
-                other = "descending" if way == "ascending" else "ascending"
-                warnings.append(f"no {way} scene at all: `orbits: [{other}]` drops its bands")
-            elif empty:
-                warnings.append(f"no {way} scene in {', '.join(empty)}")
-            for pol in dict.fromkeys(band.polarisation for band in self._bands if band.direction == way):
-                without = sum(f"url_{pol}" not in item.properties for item in own)
-                if without:
-                    warnings.append(f"{without:,} of {len(own):,} {way} scenes have no {pol}")
+        warnings = gaps(self._bands, items, slots, _polarisations, "scene")
         early = sum(item.datetime is not None and item.datetime.isoformat() < CLEAN_BORDERS for item in items)
         if early:
             told = f"{early:,} of {len(items):,} scenes are older than April 2018"
@@ -204,6 +184,7 @@ class S1Rtc(Stac):
 
     def _item(self, found: Found) -> Item:
         from m3leo_prep.sources.stac.describing import about, open_href, version
+        from m3leo_prep.sources.stac.passes import direction, track
 
         where = f"{WHERE}, item {found.id}"
         wanted = dict.fromkeys(band.polarisation for band in self._bands)
@@ -217,10 +198,17 @@ class S1Rtc(Stac):
             _pass(found),
             {
                 **about(found),
+                "orbit_direction": direction(found),
+                "relative_orbit": track(found),
                 **{f"url_{pol}": self._catalogue.address(open_href(asset, where)) for pol, asset in assets.items()},
                 **{f"size_{pol}": size for pol, size in sizes.items() if isinstance(size, int)},
             },
         )
+
+
+def _polarisations(item: Item) -> list[str]:
+    """Return those of the wanted polarisations that a scene has."""
+    return [one.upper() for one in POLARISATIONS if f"url_{one.upper()}" in item.properties]
 
 
 def _pass(found: Found) -> str:

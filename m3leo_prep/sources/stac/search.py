@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.text import near
 from m3leo_prep.sources.stac.catalogues import Catalogue
 from m3leo_prep.sources.stac.found import Found
 from m3leo_prep.sources.stac.items import told
-from m3leo_prep.sources.stac.question import outward, satisfies
+from m3leo_prep.sources.stac.question import MOST_IN_ADDRESS, MOST_VERTICES, check_query, questions, satisfies
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
@@ -62,7 +63,7 @@ def search(
             raise ConfigError("filter: a catalogue of files cannot be asked", where=where, hint="use `query:`")
         rows: Iterable[Mapping[str, Any]] = items(catalogue, tuple(collections))
     else:
-        rows = _asked(root, catalogue, collections, outward(area), (first, last), query, filter)
+        rows = _asked(root, catalogue, collections, area, (first, last), query, filter)
     shapely.prepare(area)
     found: dict[str, Found] = {}
     for row in rows:
@@ -71,6 +72,12 @@ def search(
         one = told(row, where)
         if meets(one, first, last) and area.intersects(one.footprint):
             known = found.get(one.id)
+            if known is not None and known.collection != one.collection and not collections:
+                raise ConfigError(
+                    f"the collections '{known.collection}' and '{one.collection}' both have an item '{one.id}'",
+                    where=where,
+                    hint="collection: name one of them",
+                )
             if known is None or _rank(one, collections) < _rank(known, collections):
                 found[one.id] = one
     beginning = datetime.min.replace(tzinfo=UTC)
@@ -113,22 +120,27 @@ def _asked(
     import shapely
 
     from m3leo_prep.sources.stac.pages import complete
+    from m3leo_prep.sources.stac.static import at_home
 
     where = f"catalogue '{catalogue.name}'"
     if not collections:
         raise ConfigError("collection: say which", where=where, hint=near("", _names(root, where)))
     if filter and not any("filter" in str(one) for one in root.get("conformsTo", ())):
         raise ConfigError("filter: the catalogue does not know it", where=where, hint="use `query:`")
-    options: dict[str, Any] = {"intersects": shapely.geometry.mapping(area)}
+    options: dict[str, Any] = {}
     if any(times):
         options["datetime"] = "/".join(".." if time is None else _written(time) for time in times)
     if query:
-        options["query"] = dict(query)
+        options["query"] = dict(check_query(query))
     if filter:
         options["filter"] = dict(filter)
     link = _search_link(root)
     assert link is not None
-    rows = complete(*link, where, collections=list(collections), **options)
+    rows: list[Mapping[str, Any]] = []
+    for part in questions(area, MOST_IN_ADDRESS if link[1] == "GET" else MOST_VERTICES):
+        outline = shapely.geometry.mapping(part)
+        rows += complete(*link, where, collections=list(collections), intersects=outline, **options)
+    rows = [at_home(row, link[0]) for row in rows]
     if not rows:
         _check_collections(root, catalogue.url, collections, where)
     return rows
@@ -160,7 +172,7 @@ def _check_collections(root: Mapping[str, Any], url: str, names: Sequence[str], 
 
     for name in names:
         try:
-            ask(f"{url}/collections/{name}", where)
+            ask(f"{url}/collections/{quote(name, safe='')}", where)
         except Absent:
             hint = near(name, _names(root, where))
             raise ConfigError(f"has no collection '{name}'", where=where, hint=hint) from None

@@ -55,7 +55,7 @@ def items(catalogue: Catalogue, collections: Sequence[str]) -> Iterator[Mapping[
             )
         if key not in known:
             known[key] = row
-            yield {**row, "assets": {k: _whole(one, base) for k, one in (row.get("assets") or {}).items() if one}}
+            yield _whole(row, base)
     for name in collections:
         if name not in seen_collections:
             have = ", ".join(sorted(filter(None, seen_collections))) or "its items name no collection"
@@ -139,9 +139,20 @@ def _gone(url: str, *, is_first: bool) -> Exception:
     return SourceError("is linked by the catalogue, but is not there", where=url, hint="mend the catalogue")
 
 
-def _whole(asset: Mapping[str, Any], base: str) -> dict[str, Any]:
-    """Return an asset with its whole address."""
-    return {**asset, "href": _joined(base, str(asset["href"]))} if asset.get("href") else dict(asset)
+def at_home(item: Mapping[str, Any], api: str) -> Mapping[str, Any]:
+    """Return an item of an API; addresses of its assets that are not whole count from its own."""
+    if all("://" in str(one.get("href")) for one in (item.get("assets") or {}).values() if one):
+        return item
+    return _whole(item, next((str(link["href"]) for link in item.get("links", ()) if link.get("rel") == "self"), api))
+
+
+def _whole(item: Mapping[str, Any], base: str) -> Mapping[str, Any]:
+    """Return an item, the addresses of its assets whole."""
+    assets = {name: dict(one) for name, one in (item.get("assets") or {}).items() if one}
+    for one in assets.values():
+        if one.get("href"):
+            one["href"] = _joined(base, str(one["href"]))
+    return {**item, "assets": assets}
 
 
 def _joined(base: str, href: str) -> str:

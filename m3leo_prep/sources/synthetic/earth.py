@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m3leo_prep.sources.synthetic.facts import LEGEND
-from m3leo_prep.sources.synthetic.noise import fractal, hashed, jit, no_state, unit
+from m3leo_prep.sources.synthetic.noise import LANES, fractals, hashed, jit, no_state, unit
 
 _TREES, _SHRUB, _GRASS, _CROPS, _BUILT, _BARE, _WATER, _WETLAND = (c.code for c in LEGEND)
 _EARTH_M = 40_075_017.0
@@ -55,55 +55,66 @@ def ground(lon: NDArray[np.float64], lat: NDArray[np.float64], seed: int) -> Gro
 
 @jit
 def _ground(lon: Any, lat: Any, seed: int, height: Any, east: Any, north: Any, classes: Any, variety: Any) -> None:
-    state = no_state(_OCTAVES)
-    for p in range(lon.size):
-        # Turns around the Earth. The Mercator ordinate makes the lattice conformal: features are as wide as high.
-        phi = np.radians(lat[p])
-        u = ((lon[p] + 180.0) % 360.0) / 360.0
-        v = np.arcsinh(np.tan(phi)) / (2.0 * np.pi)
-        metres = _EARTH_M * np.cos(phi)
+    state, work, places = no_state(_OCTAVES), np.empty(8 * LANES), np.empty(2 * LANES)
+    base, rough, fine, grain = np.empty(3 * LANES), np.empty(3 * LANES), np.empty(3 * LANES), np.empty(3 * LANES)
+    wet, line, town = np.empty(3 * LANES), np.empty(3 * LANES), np.empty(3 * LANES)
+    metres, heights = np.empty(LANES), np.empty(LANES)
+    for start in range(0, lon.size, LANES):
+        size = min(LANES, lon.size - start)
+        for i in range(LANES):
+            # Turns around the Earth. The Mercator ordinate makes the lattice conformal: features are as wide as high.
+            p = start + min(i, size - 1)
+            phi = np.radians(lat[p])
+            places[i] = ((lon[p] + 180.0) % 360.0) / 360.0
+            places[LANES + i] = np.arcsinh(np.tan(phi)) / (2.0 * np.pi)
+            metres[i] = _EARTH_M * np.cos(phi)
+        fractals(0, 5, places, 900, 0.5, seed, state, work, base)
+        fractals(5, 2, places, 1400, 0.5, seed + 100, state, work, rough)
+        fractals(7, 8, places, 14400, 0.48, seed + 200, state, work, fine)
+        fractals(15, 2, places, 320_000, 0.7, seed + 300, state, work, grain)
+        highest = 0.0
+        for i in range(LANES):
+            heights[i] = 2600.0 * (base[i] - 0.43) + (60.0 + 2800.0 * rough[i] ** 4) * (fine[i] - 0.5)
+            highest = max(highest, heights[i])
+        if highest > 0.0:
+            fractals(18, 6, places, 5200, 0.6, seed + 400, state, work, wet)
+            fractals(25, 4, places, 2600, 0.45, seed + 500, state, work, line)
+            fractals(30, 3, places, 4600, 0.5, seed + 600, state, work, town)
+        for i in range(size):
+            p, h, kind = start + i, heights[i], np.uint8(255.0 * grain[i])
+            if h <= 0.0:
+                height[p], east[p], north[p], classes[p], variety[p] = 0.0, 0.0, 0.0, _WATER, kind
+                continue
+            e, n, m = LANES + i, 2 * LANES + i, metres[i]
+            relief, bend = 60.0 + 2800.0 * rough[i] ** 4, 11200.0 * rough[i] ** 3
+            slope_u = (2600.0 * base[e] + relief * fine[e] + bend * rough[e] * (fine[i] - 0.5)) / m
+            slope_v = (2600.0 * base[n] + relief * fine[n] + bend * rough[n] * (fine[i] - 0.5)) / m
+            height[p], east[p], north[p] = h, slope_u, slope_v
+            slope = np.hypot(slope_u, slope_v)
 
-        base, base_u, base_v = fractal(0, 5, u, v, 900, 0.5, seed, state)
-        rough, rough_u, rough_v = fractal(5, 2, u, v, 1400, 0.5, seed + 100, state)
-        fine, fine_u, fine_v = fractal(7, 8, u, v, 14400, 0.48, seed + 200, state)
-        relief = 60.0 + 2800.0 * rough**4
-        bend = 11200.0 * rough**3
-        h = 2600.0 * (base - 0.43) + relief * (fine - 0.5)
-        slope_u = (2600.0 * base_u + relief * fine_u + bend * rough_u * (fine - 0.5)) / metres
-        slope_v = (2600.0 * base_v + relief * fine_v + bend * rough_v * (fine - 0.5)) / metres
-        grain = fractal(15, 2, u, v, 320_000, 0.7, seed + 300, state)[0]
-        kind = np.uint8(255.0 * grain)
-        if h <= 0.0:
-            height[p], east[p], north[p], classes[p], variety[p] = 0.0, 0.0, 0.0, _WATER, kind
-            continue
-        height[p], east[p], north[p] = h, slope_u, slope_v
-        slope = np.hypot(slope_u, slope_v)
-
-        code = _GRASS
-        wet = 0.5 + 2.0 * (fractal(18, 6, u, v, 5200, 0.6, seed + 400, state)[0] - 0.5)
-        line, line_u, line_v = fractal(25, 4, u, v, 2600, 0.45, seed + 500, state)
-        town = fractal(30, 3, u, v, 4600, 0.5, seed + 600, state)[0]
-        # Distance to the line where the noise is 1/2, so that a river is as wide everywhere.
-        from_river = abs(line - 0.5) / (np.hypot(line_u, line_v) / metres + 1e-9)
-        if from_river < 45.0 and h < 500.0:
-            code = _WATER
-        elif h + 0.35 * lat[p] ** 2 > 2100.0 or wet < 0.16:
-            code = _BARE
-        elif h < 9.0 and wet > 0.45:
-            code = _WETLAND
-        elif town > 0.6 and slope < 0.2:
-            # Blocks of about 30 m: buildings and streets, gardens, trees.
-            dice = unit(int(u * 900_000), int(np.floor(v * 900_000)), seed + 700)
-            code = _BUILT if dice < 0.62 + 2.0 * (town - 0.6) else _GRASS if dice < 0.93 else _TREES
-        elif slope > 0.22 or wet > 0.62 or from_river < 90.0:
-            code = _TREES
-        elif wet < 0.24:
-            code = _SHRUB
-        elif h < 700.0 and wet < 0.57:
-            field = _field(u, v, seed + 800)
-            kind = np.uint8(field & np.uint64(255))
-            code = _CROPS if kind > 45 else _GRASS if kind > 15 else _TREES
-        classes[p], variety[p] = code, kind
+            code, u, v = _GRASS, places[i], places[LANES + i]
+            wetness = 0.5 + 2.0 * (wet[i] - 0.5)
+            # Distance to the line where the noise is 1/2, so that a river is as wide everywhere.
+            from_river = abs(line[i] - 0.5) / (np.hypot(line[e], line[n]) / m + 1e-9)
+            if from_river < 45.0 and h < 500.0:
+                code = _WATER
+            elif h + 0.35 * lat[p] ** 2 > 2100.0 or wetness < 0.16:
+                code = _BARE
+            elif h < 9.0 and wetness > 0.45:
+                code = _WETLAND
+            elif town[i] > 0.6 and slope < 0.2:
+                # Blocks of about 30 m: buildings and streets, gardens, trees.
+                dice = unit(int(u * 900_000), int(np.floor(v * 900_000)), seed + 700)
+                code = _BUILT if dice < 0.62 + 2.0 * (town[i] - 0.6) else _GRASS if dice < 0.93 else _TREES
+            elif slope > 0.22 or wetness > 0.62 or from_river < 90.0:
+                code = _TREES
+            elif wetness < 0.24:
+                code = _SHRUB
+            elif h < 700.0 and wetness < 0.57:
+                field = _field(u, v, seed + 800)
+                kind = np.uint8(field & np.uint64(255))
+                code = _CROPS if kind > 45 else _GRASS if kind > 15 else _TREES
+            classes[p], variety[p] = code, kind
 
 
 @jit

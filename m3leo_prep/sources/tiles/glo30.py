@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from m3leo_prep.core.errors import SourceError
 from m3leo_prep.core.raster import Item
@@ -53,8 +53,8 @@ class Glo30(Map):
         return BUCKET
 
     @property
-    def _attributes(self) -> Mapping[str, str]:
-        return {"surface": "top of trees and buildings", "notice": NOTICE}
+    def _attributes(self) -> Mapping[str, Any]:
+        return {"surface": "top of trees and buildings", "missing_is_sea": True, "notice": NOTICE}
 
     @property
     def _block(self) -> int:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from m3leo_prep.core.errors import ConfigError, CorruptError
 from m3leo_prep.core.products import Product, product
 from m3leo_prep.core.raster import Absent, Item, Raster, Slot, SourceInfo, Variable
 from m3leo_prep.sources.tiles.cells import Bounds, Cell, that_meet
@@ -89,7 +90,7 @@ class Map(Tiles):
         """Yield the pixels of each file around ``geobox``, on its own grid in degrees.
 
         Raises:
-            CorruptError: a file is damaged, or not where its name says.
+            CorruptError: a file is damaged, not where its name says, or holds what the product has not.
             NoData, CredentialsError, TriedOut, RateLimited: from reading.
         """
         from m3leo_prep.sources._scenes import read_scene
@@ -98,7 +99,11 @@ class Map(Tiles):
 
         layout, access = Layout((self._quantity,)), self._access()
         for item in items:
-            yield from read_scene(layout, {WHOLE: str(item.properties["url_map"])}, {}, access, item, geobox)
+            try:
+                yield from read_scene(layout, {WHOLE: str(item.properties["url_map"])}, {}, access, item, geobox)
+            except ConfigError as error:  # nothing that a recipe says of the file
+                hint = "tell the provider; this file is left out"
+                raise CorruptError(error.message, where=error.where, hint=hint) from None
 
     def estimate(self, windows: Sequence[GeoBox], slots: Sequence[Slot], items: Sequence[Item]) -> Cost:  # noqa: ARG002  maps have no times
         """Return requests and bytes of reading windows."""
@@ -139,7 +144,7 @@ class Map(Tiles):
 
     @property
     @abstractmethod
-    def _attributes(self) -> Mapping[str, str]:
+    def _attributes(self) -> Mapping[str, Any]:
         """What else a user must know of the numbers."""
 
     @property

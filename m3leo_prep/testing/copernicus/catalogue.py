@@ -44,7 +44,7 @@ def missing() -> str:
     found = postgres()
     share = sorted(Path("/usr/share/postgresql").glob("*/extension/postgis.control"))
     if found is None or not share:
-        return "no PostgreSQL with PostGIS on this machine: apt-get install postgresql postgresql-15-postgis-3"
+        return "no PostgreSQL with PostGIS on this machine: apt-get install postgresql-15 postgresql-15-postgis-3"
     if find_spec("stac_fastapi") is None or find_spec("pypgstac") is None:
         return 'no STAC server on this machine: pip install stac-fastapi-pgstac "pypgstac[psycopg]" uvicorn'
     return ""

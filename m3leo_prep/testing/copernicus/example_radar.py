@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from m3leo_prep.testing.copernicus.example_tiles import ground, heights
+from m3leo_prep.testing.copernicus.example_tiles import GEOID_M, ground, heights
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -23,8 +23,6 @@ EPSG = 32_632
 LEFT, TOP, PITCH = 278_000.0, 5_502_600.0, 20.0
 """Of the lattice that the radar sees, metres."""
 CELLS = (600, 560)
-GEOID_M = 47.0
-"""What is added to GLO-30's heights, which are above the geoid, to be above the ellipsoid (Luxembourg: 46 to 48 m)."""
 PASSES = (
     (True, datetime(2020, 6, 5, 17, 32, 10, 250_000, UTC), 32_886),
     (False, datetime(2020, 6, 6, 5, 50, 40, 750_000, UTC), 32_894),

@@ -18,6 +18,8 @@ SEED = 3
 WEST, SOUTH, EAST, NORTH = 5.92, 49.51, 6.09, 49.66
 """Degrees: where heights and classes are written; elsewhere heights are 0 and classes missing."""
 ARC_SECOND = 1 / 3600
+GEOID_M = 47.0
+"""Of the geoid above the ellipsoid: in Luxembourg it is 46 to 48 m, here the same everywhere."""
 _MAP_PITCH = 1 / 12_000
 _VERSIONS = (("v100", 2020), ("v200", 2021))
 
@@ -25,6 +27,7 @@ _VERSIONS = (("v100", 2020), ("v200", 2021))
 def fill(copernicus: CopernicusStandIn, folder: Path) -> None:
     """Write the tiles into the public buckets."""
     copernicus.put("esa-worldcover", _worldcover(folder))
+    _write_geoid(copernicus.grids / "us_nga_egm08_25.tif")
     names, tiles = [], []
     for west in (5, 6):
         name = f"Copernicus_DSM_COG_10_N49_00_E{west:03d}_00_DEM"
@@ -56,6 +59,23 @@ def _heights() -> tuple[tuple[float, float], NDArray[np.float32]]:
     lon = WEST + ARC_SECOND * np.arange(round((EAST - WEST) / ARC_SECOND))
     lat = NORTH - ARC_SECOND * np.arange(round((NORTH - SOUTH) / ARC_SECOND))
     return (WEST, NORTH), ground(*np.meshgrid(lon, lat)).height
+
+
+def _write_geoid(path: Path) -> None:
+    """Write the geoid as PROJ reads it (https://proj.org/en/stable/specifications/geodetictiffgrids.html)."""
+    import rasterio
+    from affine import Affine
+
+    rows, columns = 181, 361  # of whole degrees; the real one has a value every 2.5 minutes
+    place = Affine(1.0, 0, -180.5, 0, -1.0, 90.5)
+    undulation = np.full((rows, columns), GEOID_M, np.float32)
+    how = {"height": rows, "width": columns, "count": 1, "dtype": "float32", "crs": "EPSG:4979", "transform": place}
+    with rasterio.open(path, "w", driver="GTiff", **how) as file:
+        file.write(undulation, 1)
+        kind = "VERTICAL_OFFSET_GEOGRAPHIC_TO_VERTICAL"
+        file.update_tags(AREA_OR_POINT="Point", TYPE=kind, target_crs_epsg_code="3855")
+        file.set_band_description(1, "geoid_undulation")
+        file.units = ("metre",)
 
 
 def _heights_tile(path: Path, west: int) -> Path:

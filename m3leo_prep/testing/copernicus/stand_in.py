@@ -102,6 +102,13 @@ class CopernicusStandIn:
         return self._folder
 
     @property
+    def grids(self) -> Path:
+        """The folder of PROJ's grids."""
+        made = self._folder / "proj"
+        made.mkdir(exist_ok=True)
+        return made
+
+    @property
     def environment(self) -> dict[str, str]:
         """Variables by which this package and the clients it uses find the stand-in, trust it and log in."""
         return {
@@ -114,6 +121,8 @@ class CopernicusStandIn:
             "REQUESTS_CA_BUNDLE": str(self._authorities),
             "CDSE_S3_ACCESS_KEY": self.keys[0],
             "CDSE_S3_SECRET_KEY": self.keys[1],
+            # Where PROJ looks for grids that it is not shipped with: the example's geoid.
+            "PROJ_USER_WRITABLE_DIRECTORY": str(self.grids),
         }
 
     @property
@@ -141,12 +150,16 @@ class CopernicusStandIn:
         self.catalogue.empty()
 
     def add(self, *products: Product) -> None:
-        """Hold products: their files in ``eodata`` and by download, and what OData and STAC tell of them."""
+        """Hold products: their files in ``eodata`` and by download, and what OData and STAC tell of them.
+
+        Of those that are offline nothing but the latter.
+        """
         from shapely.geometry import mapping
 
         files = [
             (f"{product.key}/{file.relative_to(product.folder)}", file)
             for product in products
+            if product.is_online
             for file in sorted(product.folder.rglob("*"))
             if file.is_file()
         ]

@@ -37,6 +37,10 @@ def test_noise_alone_is_not_0() -> None:
     assert expected(1, 9) == 1
 
 
+def test_many_looks_of_strong_coherence_have_no_bias() -> None:
+    assert expected(0.99, 500) == pytest.approx(0.99, rel=1e-5), "the series alone is above 1e800"
+
+
 @pytest.mark.parametrize(("true", "looks"), [(0.3, 4), (0.7, 10), (0.9, 25)])
 def test_the_bias_is_the_mean_of_the_density(true: float, looks: int) -> None:
     def density(d: float) -> float:  # Touzi et al. 1999, equation 13

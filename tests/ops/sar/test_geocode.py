@@ -213,16 +213,15 @@ class TestPositions:
 
 
 class TestSample:
-    def test_whole_positions_are_the_pixels(self):
-        """D104."""
-        rng = np.random.default_rng(0)
-        power, valid = rng.gamma(4.4, size=(30, 40)).astype(np.float32), rng.random((30, 40)) > 0.2
-        rows, cols = np.mgrid[-2:25, 5:45].astype(float)
-        out, ok = sample(power, valid, rows, cols)
-        expected = np.pad(valid, ((2, 0), (0, 5)))[:27, 5:]
-        assert (ok == expected).all()
-        assert (out[2:, :35][ok[2:, :35]] == power[:25, 5:][valid[:25, 5:]]).all()
-        assert np.isnan(out[~ok]).all()
+    def test_a_position_does_not_know_of_the_others(self):
+        """A window whose only positions are whole numbers is no other lattice: 1/6, 2/3, 1/6 per axis, as elsewhere."""
+        power = np.zeros((9, 9), np.float32)
+        power[4, 4] = 36
+        rows, cols = np.mgrid[3:6, 3:6].astype(float)
+        alone, _ = sample(power, power >= 0, rows, cols)
+        np.testing.assert_allclose(alone, np.outer([1, 4, 1], [1, 4, 1]), rtol=1e-6)
+        among, _ = sample(power, power >= 0, np.append(rows, 4.3), np.append(cols, 4.3))
+        np.testing.assert_array_equal(among[:9], alone.ravel())
 
     def test_noise_has_a_flat_variance(self):
         """D104: 15 %; bilinear sampling varies by a factor of four."""

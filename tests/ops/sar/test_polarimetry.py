@@ -97,3 +97,9 @@ def test_no_pixel_depends_on_the_cut() -> None:
     part = h_a_alpha(covariance(a[8:30, 5:33], b[8:30, 5:33], valid[8:30, 5:33]))
     for one, other in zip(whole, part, strict=True):
         assert np.array_equal(one[10:28, 7:31], other[2:-2, 2:-2], equal_nan=True)
+
+
+def test_one_mechanism_with_a_trace_of_another_has_no_entropy() -> None:
+    """A smaller eigenvalue below what single precision holds must not become a logarithm of 0."""
+    entropy, anisotropy, alpha = told(1.0, 1e-37)
+    assert (entropy, anisotropy, alpha) == pytest.approx((0, 1, 0), abs=1e-6)

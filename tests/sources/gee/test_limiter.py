@@ -20,9 +20,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from m3leo_prep.core.errors import StoreError
+from m3leo_prep.sources._slots import LONGEST_HOLD, Slots, folder_of
 from m3leo_prep.sources.gee.service import limiter as module
 from m3leo_prep.sources.gee.service.limiter import BURST, CAP, OWN_CAP, RATE, RESTRICTED_CAP, START, Limiter
-from m3leo_prep.sources.gee.service.slots import LONGEST_HOLD, Slots, folder_of
 
 INTERVAL = 1 / RATE
 
@@ -183,7 +183,7 @@ def test_a_child_that_outlives_its_parent_does_not_keep_the_parents_places(tmp_p
     code = f"""
         import os, time
         from pathlib import Path
-        from m3leo_prep.sources.gee.service.slots import Slots
+        from m3leo_prep.sources._slots import Slots
         slots = Slots(Path({str(tmp_path)!r}), 1, interval=0.01, burst=4)
         assert slots.take() == 0
         child = os.fork()
@@ -231,6 +231,21 @@ def test_the_rate_counts_what_other_objects_of_the_folder_reserved(tmp_path: Pat
     several = [slots(tmp_path) for _ in range(4)]
     starts = [random.choice(several).reserve(0.0)[0] for _ in range(204)]
     assert starts[-1] == pytest.approx((204 - BURST) * INTERVAL)
+
+
+def test_so_many_begin_in_any_minute_however_fast_they_come(tmp_path: Path) -> None:
+    """A minute is full after ten; other objects of the folder, as other processes have them, count with them."""
+    several = [Slots(tmp_path, 4) for _ in range(3)]
+    now, begun = 100.0, []
+    for k in range(35):
+        while (ahead := several[k % 3].begin(now, 10, 60.0)) > 0:
+            now += ahead
+        begun.append(now)
+        now += 1.5
+    assert all(sum(first <= when < first + 60 for when in begun) <= 10 for first in begun)
+    assert begun[9] == 100 + 9 * 1.5, "as they come"
+    assert begun[-1] < 100 + 3 * 60 + 5 * 1.5, "and no slower than that"
+    assert Slots(tmp_path, 4).begin(5.0, 10, 60.0) == 0.0, "this machine was started since"
 
 
 def test_statistics_count(tmp_path: Path) -> None:
@@ -295,7 +310,7 @@ def test_a_dead_process_gives_its_places_back(tmp_path: Path) -> None:
     code = f"""
         import os
         from pathlib import Path
-        from m3leo_prep.sources.gee.service.slots import Slots
+        from m3leo_prep.sources._slots import Slots
         slots = Slots(Path({str(tmp_path)!r}), 2, interval=0.01, burst=4)
         assert None not in (slots.take(), slots.take()) and slots.take() is None
         os._exit(9)
@@ -331,7 +346,7 @@ def test_two_processes_never_exceed_the_cap(tmp_path: Path) -> None:
     code = f"""
         import sys, threading, time
         from pathlib import Path
-        from m3leo_prep.sources.gee.service.slots import Slots
+        from m3leo_prep.sources._slots import Slots
         from m3leo_prep.sources.gee.service.limiter import Limiter
         folder = Path({str(tmp_path)!r})
         subject = Limiter(Slots(folder, 5, interval=1e-4, burst=50))

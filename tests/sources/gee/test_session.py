@@ -30,11 +30,11 @@ from m3leo_prep.core.errors import (
     TransientError,
     TriedOut,
 )
+from m3leo_prep.sources._slots import Slots
 from m3leo_prep.sources.gee.service import session as module
 from m3leo_prep.sources.gee.service.credentials import HIGH_VOLUME, FixedToken, Login
 from m3leo_prep.sources.gee.service.limiter import CAP, RESTRICTED_CAP, START, Limiter
 from m3leo_prep.sources.gee.service.session import ATTEMPTS, PATIENCE_SECONDS, Session, reset, session
-from m3leo_prep.sources.gee.service.slots import Slots
 from m3leo_prep.sources.gee.service.transport import Transport, _Watch, read_by
 from m3leo_prep.testing.earth_engine.serving.limits import Limits
 from m3leo_prep.testing.earth_engine.serving.server import StandIn

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 from numpy.typing import NDArray
 from rasterio.control import GroundControlPoint
 from rasterio.transform import from_origin
@@ -16,7 +17,7 @@ from m3leo_prep.core.errors import CorruptError
 from m3leo_prep.sources._native import Window
 from m3leo_prep.sources.remote import rasters
 from m3leo_prep.sources.remote.access import Access
-from m3leo_prep.sources.remote.rasters import open_remote
+from m3leo_prep.sources.remote.rasters import open_remote, read_many
 from m3leo_prep.testing.web import RangeServer
 
 ACCESS = Access("test-geotiff")
@@ -170,3 +171,61 @@ def test_real_files_of_many_makers_are_read_bit_for_bit(shared_data: Path) -> No
         np.testing.assert_array_equal(raster.read(where), wanted, err_msg=str(path))
         read += 1
     assert read > 5
+
+
+@pytest.mark.parametrize("layout", ["deflate strips", "tiles", "bands apart", "BigTIFF", "big-endian", "COG"])
+def test_the_mask_inside_a_file_is_a_band_more(web: RangeServer, layout: str) -> None:
+    data, path = image(), web.folder / "a.tif"
+    seen = np.add.outer(np.arange(ROWS), np.arange(COLS)) % 7 > 2
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+        plain = {"driver": "GTiff"} if layout == "COG" else LAYOUTS[layout]
+        write(path, data, **plain)
+        with rasterio.open(path, "r+") as file:
+            # Smaller copies first, so that the mask is not the next image.
+            file.build_overviews([2, 4])
+            file.write_mask(seen)
+        if layout == "COG":
+            rasterio.shutil.copy(path, web.folder / "b.tif", **LAYOUTS["COG"])
+            path = web.folder / "b.tif"
+    raster = open_remote(f"{web.url}/{path.name}", ACCESS)
+    assert (raster.count, raster.mask) == (3, 4)
+    wanted = [(raster, band, Window(200, 430, 100, 300)) for band in (2, 4)]
+    pixels, mask = read_many(wanted)
+    np.testing.assert_array_equal(pixels, data[1, 200:430, 100:300])
+    np.testing.assert_array_equal(mask > 0, seen[200:430, 100:300])
+    np.testing.assert_array_equal(raster.read(Window(499, 500, 600, 700), 4)[0] > 0, seen[499, 600:700])
+
+
+def test_of_a_file_whose_mask_is_not_stored_everywhere_nothing_is_seen_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    seen = np.zeros((ROWS, COLS), bool)
+    seen[:200, :200] = True
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+        write(path, image(), **LAYOUTS["tiles"], SPARSE_OK=True)
+        with rasterio.open(path, "r+") as file:
+            file.write_mask(seen)
+    raster = open_remote(str(path), ACCESS)
+    np.testing.assert_array_equal(raster.read(Window(0, ROWS, 0, COLS), 4) > 0, seen)
+    with rasterio.open(path) as file:
+        np.testing.assert_array_equal(file.dataset_mask() > 0, seen)
+
+
+@pytest.mark.parametrize("interleave", ["band", "pixel"])
+def test_an_alpha_band_is_the_mask(tmp_path: Path, interleave: str) -> None:
+    data = image(2).astype(np.uint8)
+    data[1] = 255 * (np.arange(COLS) % 3 > 0)
+    write(tmp_path / "a.tif", data, ALPHA="YES", interleave=interleave)
+    raster = open_remote(str(tmp_path / "a.tif"), ACCESS)
+    assert (raster.count, raster.mask) == (2, 2)
+    np.testing.assert_array_equal(raster.read(Window(0, 9, 0, COLS), 2), data[1, :9])
+
+
+def test_tables_in_a_circle_end(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    write(path, image(1), compress="deflate")
+    raw = bytearray(path.read_bytes())
+    first = int.from_bytes(raw[4:8], "little")
+    behind = first + 2 + 12 * int.from_bytes(raw[first : first + 2], "little")
+    raw[behind : behind + 4] = first.to_bytes(4, "little")
+    path.write_bytes(raw)
+    assert open_remote(str(path), ACCESS).mask is None

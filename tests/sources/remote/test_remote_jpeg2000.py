@@ -18,8 +18,11 @@ from m3leo_prep.core.errors import CorruptError
 from m3leo_prep.sources._native import Window
 from m3leo_prep.sources.remote import rasters, reading
 from m3leo_prep.sources.remote.access import Access
-from m3leo_prep.sources.remote.blocks import BlockCache
+from m3leo_prep.sources.remote.blocks import BlockCache, PieceCache
+from m3leo_prep.sources.remote.codestream import main_header
 from m3leo_prep.sources.remote.files import usage
+from m3leo_prep.sources.remote.jp2 import Jp2
+from m3leo_prep.sources.remote.precincts import precincts
 from m3leo_prep.sources.remote.rasters import RemoteRaster, open_many, open_remote, read_many
 from m3leo_prep.testing.web import RangeServer
 
@@ -31,8 +34,7 @@ SOT = b"\xff\x90\x00\x0a"
 @pytest.fixture(autouse=True)
 def _nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
     rasters._headers.clear()
-    monkeypatch.setattr(reading, "BLOCKS", BlockCache())
-    monkeypatch.setattr(reading.read, "__defaults__", (reading.BLOCKS,))
+    monkeypatch.setattr(reading.read, "__defaults__", (BlockCache(), PieceCache()))
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +61,7 @@ def write(path: Path, data: NDArray[np.uint16], **more: Any) -> None:
     profile = {"width": data.shape[2], "height": data.shape[1], "count": len(data), "dtype": "uint16"}
     profile |= {"crs": "EPSG:32631", "transform": from_origin(399_960, 4_800_000, 10, 10)}
     options = {"QUALITY": 100, "REVERSIBLE": "YES", "RESOLUTIONS": 6, "blockxsize": BLOCK, "blockysize": BLOCK}
-    with rasterio.open(path, "w", driver="JP2OpenJPEG", **profile, **options, **more) as file:
+    with rasterio.open(path, "w", driver="JP2OpenJPEG", **{**profile, **options, **more}) as file:
         file.write(data)
 
 
@@ -232,10 +234,11 @@ def test_tiles_in_an_unknown_number_of_parts_are_read_from_the_whole_file(
 def test_threads_that_want_one_block_decode_it_once(
     made: Path, pixels: NDArray[np.uint16], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    raster = open_remote(str(made / "tlm.jp2"), access())
+    raster = open_remote(str(made / "plain.jp2"), access())
+    assert not raster.layout.cuts, "it does not tell the lengths of its packets"
     decoded: list[object] = []
     keep = BlockCache.keep
-    monkeypatch.setattr(BlockCache, "keep", lambda self, key, block: (decoded.append(key), keep(self, key, block))[1])
+    monkeypatch.setattr(BlockCache, "keep", lambda *a, **k: (decoded.append(a[1]), keep(*a, **k))[1])
     start = threading.Barrier(6)
 
     def read(number: int) -> bool:
@@ -248,6 +251,71 @@ def test_threads_that_want_one_block_decode_it_once(
     assert len(decoded) == len(set(decoded)) == 8
 
 
+# -- parts of tiles ----------------------------------------------------------------------------------------------------
+
+PRECINCTS = {
+    "as Sentinel-2": {"PRECINCTS": "{64,64},{64,64},{64,64},{64,64},{64,64}", "RESOLUTIONS": 5},
+    "not square": {"PRECINCTS": "{32,128},{64,32},{32,32}", "RESOLUTIONS": 3, "PROGRESSION": "RPCL"},
+    "lossy": {"PRECINCTS": "{64,64},{64,64},{64,64}", "RESOLUTIONS": 4, "REVERSIBLE": "NO", "QUALITY": 40},
+    "markers between": {"PRECINCTS": "{64,64},{64,64},{64,64}", "SOP": "YES", "EPH": "YES"},
+    "other order": {"PRECINCTS": "{64,64},{64,64},{64,64}", "PROGRESSION": "PCRL"},
+    "layers": {"PRECINCTS": "{64,64},{64,64},{64,64}", "QUALITY": "20,50,100"},
+}
+CUT = {"as Sentinel-2", "not square", "lossy"}
+EDGE = 160
+"""Of a tile: every other one begins where no precinct of 64 does."""
+
+
+@pytest.mark.parametrize("name", PRECINCTS)
+def test_part_of_a_tile_is_as_if_all_of_it_were_decoded(tmp_path: Path, name: str) -> None:
+    rng = np.random.default_rng(4)
+    data = rng.integers(0, 9000, (1, 400, 330)).astype(np.uint16)
+    path = tmp_path / "a.jp2"
+    write(path, data, blockxsize=EDGE, blockysize=EDGE, PLT="YES", **PRECINCTS[name])
+    raster = open_remote(str(path), access())
+    assert raster.layout.cuts == (name in CUT)
+    with rasterio.Env(GDAL_NUM_THREADS="1"), rasterio.open(path) as file:
+        whole = file.read(1)
+    for _ in range(12):
+        (a, b), (c, d) = (np.sort(rng.choice(side + 1, 2, replace=False)) for side in whole.shape)
+        b, d = min(b, a + 90), min(d, c + 90)
+        np.testing.assert_array_equal(raster.read(Window(int(a), int(b), int(c), int(d))), whole[a:b, c:d])
+
+
+def test_packets_that_a_part_does_not_need_are_empty(tmp_path: Path) -> None:
+    data = np.random.default_rng(4).integers(0, 9000, (1, 512, 512)).astype(np.uint16)
+    path = tmp_path / "a.jp2"
+    write(path, data, blockxsize=512, blockysize=512, PLT="YES", **PRECINCTS["as Sentinel-2"])
+    coded = path.read_bytes()
+    layout = Jp2(main_header(coded, len(coded)), coded, len(coded), "a.jp2")
+    ((first, length),) = tile_parts(coded)
+    part, divided = coded[first : first + length], precincts(layout.main)
+    assert divided is not None
+    tile = (0, 0, 512, 512)
+    assert len(divided.thinned(part, tile, (0, 512), (0, 512)) or b"") == length - 2 - part[14] * 256 - part[15]
+    corner = divided.thinned(part, tile, (0, 50), (0, 50))
+    assert corner is not None
+    # One of 64 at the finest resolution, 1 of 16 at the next, 4 of 4 (it reaches too far) and all of the rest.
+    assert len(corner) < length * (1 / 64 + 1 / 64 + 1 / 16 + 0.02)
+    # Lengths that are not those of the packets are not believed.
+    assert divided.thinned(part[:-1], tile, (0, 50), (0, 50)) is None
+    assert divided.thinned(part, (0, 0, 512, 448), (0, 50), (0, 50)) is None
+
+
+@pytest.mark.parametrize("name", ["tlm", "plain"])
+def test_a_window_beside_another_fetches_no_byte_again(
+    made: Path, pixels: NDArray[np.uint16], web: RangeServer, name: str
+) -> None:
+    raster = served(web, made / f"{name}.jp2")
+    raster.read(Window(0, 300, 0, 300))
+    web.requests.clear()
+    np.testing.assert_array_equal(raster.read(Window(256, 384, 256, 384)), pixels[256:384, 256:384])
+    assert not web.requests
+    raster.read(Window(0, 300, 300, 400))
+    beyond = sum(length for _, length in tile_parts((made / f"{name}.jp2").read_bytes())[3:24:8])
+    assert sum(request.sent for request in web.requests) < beyond + 3 * 64 * 2**10
+
+
 def test_the_cache_holds_no_more_than_it_may() -> None:
     cache = BlockCache(limit=10_000)
     for key in range(8):
@@ -256,6 +324,10 @@ def test_the_cache_holds_no_more_than_it_may() -> None:
     assert cache.nbytes == 9_000
     assert cache.claim(7) is not None
     assert cache.claim(0) is None
+    pieces = PieceCache(limit=100)
+    for key in (0, 1, 2, 1):
+        pieces.keep(key, bytes(40))
+    assert [pieces.get(key) is not None for key in range(3)] == [False, True, True]
 
 
 def test_who_waits_for_a_block_that_fails_is_told(made: Path, tmp_path: Path) -> None:

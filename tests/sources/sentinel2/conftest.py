@@ -12,7 +12,6 @@ import pytest
 from affine import Affine
 from numpy.typing import NDArray
 from shapely.geometry import Polygon, mapping
-from shapely.geometry.base import BaseGeometry
 
 from m3leo_prep.sources.local.outline import footprint
 from m3leo_prep.sources.stac.found import Asset, Found
@@ -38,6 +37,11 @@ def offsets_xml(baseline: str, offset: float | None, level: str = "2A") -> str:
 @pytest.fixture
 def scene(tmp_path: Path) -> Scene:
     """Return what writes one tile, given the numbers of its files, and returns it as a catalogue lists it."""
+    return scenes_in(tmp_path)
+
+
+def scenes_in(parent: Path) -> Scene:
+    """Return the same that writes into a folder."""
 
     def write(
         files: Mapping[str, NDArray[Any]],
@@ -60,23 +64,22 @@ def scene(tmp_path: Path) -> Scene:
         level = "1C" if collection.endswith("l1c") else "2A"
         number = baseline.replace(".", "")
         name = name or f"S2A_MSIL{level}_{start}_N{number}_R094_T{tile}_20230822T021825"
-        folder = tmp_path / f"{name}.SAFE"
+        folder = parent / f"{name}.SAFE"
         folder.mkdir(exist_ok=True)
         assets = {}
-        area: BaseGeometry = Polygon()
         for file, numbers in files.items():
             pitch = PITCHES.get(file, 20)
             transform = Affine(pitch, 0, corner[0], 0, -pitch, corner[1])
             path = folder / f"{file}.{'jp2' if driver != 'GTiff' else 'tif'}"
             lossless = {"QUALITY": "100", "REVERSIBLE": "YES"}
-            blocks = {"tiled": True, "blockxsize": 16, "blockysize": 16}
+            blocks = {"tiled": True, "blockxsize": 64, "blockysize": 64}
             profile = {"driver": driver, "dtype": numbers.dtype, "count": 1, "crs": f"EPSG:{epsg}"}
             how = blocks if driver == "GTiff" else lossless
             rows, cols = numbers.shape
             with rasterio.open(path, "w", height=rows, width=cols, transform=transform, **profile, **how) as data:
                 data.write(numbers, 1)
             assets[file] = Asset(str(path), properties={"file:size": path.stat().st_size})
-            area = footprint(GeoBox(numbers.shape, transform, f"EPSG:{epsg}"))
+        area = footprint(GeoBox(numbers.shape, transform, f"EPSG:{epsg}")) if files else Polygon()
         if metadata:
             path = folder / f"MTD_MSIL{level}.xml"
             path.write_text(offsets_xml(baseline, offset, level))
@@ -112,6 +115,11 @@ def clear() -> NDArray[np.uint8]:
 @pytest.fixture
 def catalogue(tmp_path: Path) -> Callable[..., str]:
     """Return what writes a catalogue of some tiles, and returns its path."""
+    return catalogues_in(tmp_path)
+
+
+def catalogues_in(parent: Path) -> Callable[..., str]:
+    """Return the same that writes into a folder."""
 
     def write(*tiles: Found) -> str:
         features = [
@@ -128,7 +136,7 @@ def catalogue(tmp_path: Path) -> Callable[..., str]:
             }
             for tile in tiles
         ]
-        path = tmp_path / "catalogue.json"
+        path = parent / "catalogue.json"
         path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
         return str(path)
 

@@ -78,6 +78,10 @@ def test_the_description_tells_the_rules() -> None:
     )
     assert reflectance.attributes["coarse_bands"] == "nearest"
     assert "cloud_rule" not in scl.attributes
+    assert reflectance.attributes["negative_reflectance"] == "unknown"
+    for more in ({"catalogue": "planetary-computer"}, {"collection": "sentinel-2-c1-l2a"}):
+        own = Stac(product="s2-l2a", **more).describe().variables[0]
+        assert own.attributes["negative_reflectance"] == "kept"
     assert (info.pitch, info.dear_blocks) == (10, False)
     assert pickle.loads(pickle.dumps(source)) == source
     assert Copernicus(product="s2-l2a").describe().dear_blocks

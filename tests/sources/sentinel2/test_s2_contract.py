@@ -17,7 +17,7 @@ from m3leo_prep.core.slots import parse_slots
 from m3leo_prep.ports.source import Source
 from m3leo_prep.sources.stac import Stac
 from m3leo_prep.testing.source import SourceContract
-from tests.sources.sentinel2.conftest import X0, Y0, Scene, clear, flat
+from tests.sources.sentinel2.conftest import X0, Y0, Scene, catalogues_in, clear, flat, scenes_in
 
 
 def source_of(catalogue: str, **options: Any) -> Source:
@@ -26,27 +26,34 @@ def source_of(catalogue: str, **options: Any) -> Source:
     )
 
 
+@pytest.fixture(scope="module")
+def listed(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return a catalogue: two tiles of one pass, one of another; one tile in two processings."""
+    folder = tmp_path_factory.mktemp("tiles")
+    scene = scenes_in(folder)
+    rng = np.random.default_rng(2)
+
+    def files(cloud: float) -> dict[str, Any]:
+        scl = np.where(rng.random((60, 60)) < cloud, 9, clear()).astype(np.uint8)
+        numbers = {name: rng.integers(1, 9000, flat(name, 0).shape, np.uint16) for name in ("B04", "B11")}
+        return {**numbers, "SCL": scl}
+
+    east = (X0 + 600, Y0)
+    tiles = [
+        scene(files(0.1)),
+        scene(files(0.1), baseline="04.00"),
+        scene(files(0.2), tile="31UGS", corner=east),
+        scene(files(0.3), start="20230901T105629"),
+    ]
+    return catalogues_in(folder)(*tiles)
+
+
 class TestSentinel2(SourceContract):
-    """Two tiles of one pass, one of another; one tile in two processings."""
+    """A catalogue of files."""
 
     @pytest.fixture
-    def source(self, scene: Scene, catalogue: Callable[..., str]) -> Source:
-        rng = np.random.default_rng(2)
-
-        def files(cloud: float) -> dict[str, Any]:
-            scl = np.where(rng.random((60, 60)) < cloud, 9, clear()).astype(np.uint8)
-            numbers = {name: rng.integers(1, 9000, flat(name, 0).shape, np.uint16) for name in ("B04", "B11")}
-            return {**numbers, "SCL": scl}
-
-        east = (X0 + 600, Y0)
-        tiles = [
-            scene(files(0.1)),
-            scene(files(0.1), baseline="04.00"),
-            scene(files(0.2), tile="31UGS", corner=east),
-            scene(files(0.3), start="20230901T105629"),
-        ]
-        options = {"bands": ["red", "swir1"], "variables": ["reflectance", "scl"], "dilate": 40}
-        return source_of(catalogue(*tiles), **options)
+    def source(self, listed: str) -> Source:
+        return source_of(listed, bands=["red", "swir1"], variables=["reflectance", "scl"], dilate=40)
 
     @pytest.fixture
     def area(self) -> BaseGeometry:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -126,7 +127,7 @@ def test_an_image_of_earth_search(shared_data: Path) -> None:
     records = [one for page in pages for one in page.get("features", []) if one["collection"] == "sentinel-2-l2a"]
     item = next(items_of([found(one) for one in records], CHOICE, EVER))
     assert item.properties["processing_baseline"] == "05.09"
-    assert item.properties["stated_offset"] == -1000
+    assert item.properties["stated_offset"] == "-1000"
     assert item.properties["offset_taken_away"] == 1
     assert str(item.properties["url_B11"]).endswith("B11.tif")
     assert "offset_doubtful" not in item.properties
@@ -227,8 +228,73 @@ def test_bytes_are_those_of_the_blocks_that_windows_touch() -> None:
     (item,) = items_of([of_the_data_space()], choice, EVER)
     chip = GeoBox((448, 448), Affine(10, 0, 604_480, 0, -10, 5_600_000), "EPSG:32631")
     cost = estimate(choice, [chip], EVER, [item])
-    blocks = (447 / 1024 + 1) ** 2
-    assert cost.bytes == pytest.approx(120e6 * blocks / 11**2 + 55_000, rel=1e-3)
+    blocks = (457 / 1024 + 1) ** 2  # of a window that is 5 px longer on each side
+    assert cost.bytes == pytest.approx(120e6 * blocks / 10.72**2 + 32_768 + 55_000, rel=1e-3)
+    assert cost.requests == round(1 + blocks + 1)
+    assert any("no index" in note for note in cost.notes)
     everywhere = estimate(choice, [chip] * 1000, EVER, [item])
     assert everywhere.bytes < 1.31 * 120e6
     assert estimate(choice, [chip], parse_slots({"months": 2020}), [item]).bytes == 0
+    # A file that the image lacks is not fetched.
+    assert estimate(choose("2A", bands=["red", "blue"], cloud="none"), [chip], EVER, [item]) == cost
+
+
+def test_bytes_of_copies_are_those_of_their_larger_blocks() -> None:
+    from affine import Affine
+    from odc.geo.geobox import GeoBox
+
+    choice = choose("2A", bands=["red", "swir1"], cloud="none")
+    chip = GeoBox((448, 448), Affine(10, 0, 604_480, 0, -10, 5_600_000), "EPSG:32631")
+
+    def cost(**said: Any) -> float:
+        one = image("a", **said)
+        names = {"red": "B04", "swir16": "B11", "coastal": "B01", "scl": "SCL"}
+        assets = {name: Asset(f"https://example.org/{file}.tif") for name, file in names.items()}
+        items = items_of(
+            [Found(one.id, one.collection, one.footprint, one.start, one.end, one.properties, assets)], choice, EVER
+        )
+        return estimate(choice, [chip], EVER, list(items)).bytes
+
+    # 10-m and 20-m blocks of 1024 px of 1.43 MB each: no smaller ones of 640 px.
+    blocks = (457 / 1024 + 1) ** 2 + (233 / 1024 + 1) ** 2
+    assert cost() == pytest.approx(blocks * 1.43e6 + 2 * 32_768, rel=5e-3)
+    # Where the offset is doubted, two files are read as a whole.
+    doubted = cost(**{"earthsearch:boa_offset_applied": False})
+    assert doubted == pytest.approx(cost() + 4.6e6 + 2e6)
+
+
+def test_images_whose_cloud_nobody_tells_are_named() -> None:
+    choice = choose("2A", bands=["red"], max_cloud=20)
+    listed = [image("a", clouds=10.0), image("b", clouds=math.nan, **{"grid:code": "MGRS-31UGS"})]
+    clear, unknown = items_of(listed, choice, EVER)
+    assert (clear.properties["cloud_cover"], "cloud_cover" in unknown.properties) == (10.0, False)
+    lines = advise(
+        choice, [clear, unknown], parse_slots({"periods": [["2023-08-01", "2023-08-31"], ["2024-01-01", "2024-01-31"]]})
+    )
+    assert any(line.startswith("of 1 of 2 images nobody tells the cloud") for line in lines)
+    assert any(line.startswith("no image of at most 20 % cloud in 2024-01") for line in lines)
+
+
+def test_bands_that_a_catalogue_states_differently_are_kept_apart() -> None:
+    one = image("a")
+    assets = {
+        "B04": Asset("B04.tif", properties={"raster:bands": [{"scale": 0.0001, "offset": -0.1}]}),
+        "B11": Asset("B11.tif", properties={"bands": [{"raster:scale": 0.0001, "raster:offset": 0}]}),
+    }
+    (item,) = items_of([Found("a", "", one.footprint, one.start, one.end, one.properties, assets)], CHOICE, EVER)
+    assert item.properties["stated_offset"] == "-1000 0"
+
+
+def test_a_real_tile_across_180_degrees(shared_data: Path) -> None:
+    folder = shared_data / "s2" / "metadata" / "S2A_MSIL2A_20230821T221941_N0509_R029_T01KAB_20230822T021825.SAFE"
+    one = found(json.loads((folder / "expected_output.json").read_text()))
+    (item,) = items_of([one], CHOICE, EVER)
+    assert {key: item.properties[key] for key in ("tile", "datatake", "relative_orbit", "stated_offset")} == {
+        "tile": "01KAB",
+        "datatake": "S2A_20230821T221941",
+        "relative_orbit": 29,
+        "stated_offset": "-1000",
+    }
+    assert item.footprint.intersects(box(179.9, -16.8, 180, -16.7))
+    assert item.footprint.intersects(box(-180, -16.8, -179.9, -16.7))
+    assert not item.footprint.intersects(box(-170, -17, 170, -16))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,16 +73,16 @@ def test_the_offset_is_added_once_whatever_the_date(
 
 def test_no_data_saturation_and_clouds_are_told_apart(scene: Scene) -> None:
     red, scl = flat("B04", 2000), clear()
-    red[50, 50], red[52, 52] = 0, 65535
+    red[50, 50], red[52, 52], red[46, 46] = 0, 65535, 64536  # the last is -1000, wrapped around
     scl[28, 28], scl[30, 30], scl[32, 32] = 0, 9, 3
     raster = one(read(scene({"B04": red, "SCL": scl}), choose("2A", bands=["red"])))
     assert raster.masked is not None
     valid, masked, seen = (on(raster, a)[0] for a in (raster.valid, raster.masked, raster.observed))
     assert np.argwhere(~seen).tolist() == [[10, 10], [16, 16], [16, 17], [17, 16], [17, 17]]
-    assert np.argwhere(masked[:, :20]).tolist() == [[12, 12]]
+    assert np.argwhere(masked[:, :20]).tolist() == [[6, 6], [12, 12]]
     assert masked[20:22, 20:22].all()
     assert masked[24:26, 24:26].all()
-    assert masked.sum() == 9
+    assert masked.sum() == 10
     assert np.array_equal(valid, seen & ~masked)
 
 
@@ -208,7 +209,11 @@ def test_what_lies_beside_reflectance(scene: Scene) -> None:
     assert np.unique(rasters["aot"].data) == pytest.approx([0.25])
     assert np.unique(rasters["wvp"].data) == pytest.approx([1.5])
     assert (~rasters["aot"].valid).sum() == 2
-    assert np.unique(rasters["cloud_probability"].data).tolist() == [7]
+    probable = rasters["cloud_probability"]
+    assert np.unique(probable.data).tolist() == [7]
+    # Stored as 0 % where there is no data; clouds stay in.
+    assert np.array_equal(probable.observed, rasters["scl"].observed)
+    assert np.array_equal(probable.valid, probable.observed)
     assert all(raster.geobox.transform.a == 20 for raster in rasters.values())
 
 
@@ -225,16 +230,25 @@ def test_files_on_other_grids_are_damage(scene: Scene) -> None:
 
 
 def test_a_catalogue_is_not_believed_against_its_pixels(scene: Scene) -> None:
-    def of_earth_search(darkest: int) -> Found:
-        coastal = flat("B01", 3000)
+    def of_earth_search(darkest: int, code: int = 4, shadow: Any = np.s_[:0]) -> Found:
+        coastal, scl = flat("B01", 3000), clear() * 0 + np.uint8(code)
         coastal[:2] = darkest
-        files = {"B04": flat("B04", 2000), "B01": coastal, "SCL": clear()}
-        return scene(files, metadata=False, **{"earthsearch:boa_offset_applied": False}, name=f"S2A_{darkest}_0_L2A")
+        scl[shadow] = 3
+        files = {"B04": flat("B04", 2000), "B01": coastal, "SCL": scl}
+        said = {"earthsearch:boa_offset_applied": False}
+        return scene(files, metadata=False, **said, name=f"S2A_{darkest}_{code}_L2A")
 
     choice = choose("2A", bands=["red"])
     assert np.unique(one(read(of_earth_search(1100), choice)).data) == pytest.approx([0.1])
-    with pytest.raises(CorruptError, match="still in the files, their pixels say that it is not: 1 % of B01 is at 300"):
+    with pytest.raises(CorruptError, match=r"their pixels say that it is not: .* 1 % of B01 is at 300"):
         read(of_earth_search(300), choice)
+    # Sand, ice and cloud are bright: their numbers fit an offset that is there, and one that is not.
+    for code in (5, 9, 11):
+        with pytest.raises(CorruptError, match="no plants, water or shadow in it tell"):
+            read(of_earth_search(1100, code), choice)
+    # Shadow is dark, whatever lies around it.
+    with pytest.raises(CorruptError, match="1 % of B01 is at 700"):
+        read(of_earth_search(700, 5, np.s_[:30]), choice)
 
 
 def test_a_catalogue_that_took_the_offset_away(scene: Scene) -> None:
@@ -277,6 +291,49 @@ def test_a_real_tile_of_level_1c(shared_data: Path) -> None:
     crop = raster.data[0, row : row + 20, col : col + 20]
     assert np.array_equal(crop, (stored / 10_000).astype(np.float32))
     assert 0.02 < np.median(crop) < 0.6
+
+
+def stating(found: Found, **said: Any) -> Found:
+    """Return the image as a catalogue lists it that says more of each band."""
+    assets = {name: replace(one, properties={**one.properties, **said}) for name, one in found.assets.items()}
+    return replace(found, assets=assets)
+
+
+def test_a_catalogue_that_contradicts_the_metadata(scene: Scene) -> None:
+    found = scene({"B04": flat("B04", 1000), "SCL": clear()})
+    choice = choose("2A", bands=["red"])
+    # Somebody took the offset away, and kept the product's metadata.
+    with pytest.raises(CorruptError, match="states a radiometric offset of 0, the product's metadata has -1000"):
+        read(stating(found, **{"raster:offset": 0, "raster:scale": 0.0001}), choice)
+    assert not one(read(stating(found, **{"raster:offset": -0.1}), choice)).data.any()
+    # The Data Space states -0.1 of all its images.
+    old = scene({"B04": flat("B04", 1000), "SCL": clear()}, baseline="02.14", offset=None)
+    assert np.unique(one(read(stating(old, **{"raster:offset": -0.1}), choice)).data) == pytest.approx([0.1])
+    with pytest.raises(CorruptError, match="offset of -500, the product's metadata has 0"):
+        read(stating(old, **{"raster:offset": -0.05}), choice)
+
+
+def test_a_product_that_is_listed_and_gone_is_no_product_without_a_band(scene: Scene) -> None:
+    found = scene({"B04": flat("B04", 2000), "SCL": clear()})
+    for asset in found.assets.values():
+        Path(asset.href).unlink()
+    with pytest.raises(CorruptError, match="metadata cannot be read"):
+        read(found, choose("2A", bands=["red"]))
+
+
+def test_a_tile_across_180_degrees_is_read_from_both_sides(scene: Scene) -> None:
+    from pyproj import Transformer
+
+    x, y = Transformer.from_crs("EPSG:4326", "EPSG:32701", always_xy=True).transform(180.0, -16.7)
+    corner = (x // 60 * 60 - 600, y // 60 * 60 + 600)
+    found = scene({"B04": flat("B04", 2000), "SCL": clear()}, tile="01KAB", epsg=32701, corner=corner)
+    assert found.footprint.bounds[0] == -180
+    for epsg, lon in ((32701, -179.998), (32760, 179.998), (32760, 180.002)):
+        x, y = Transformer.from_crs("EPSG:4326", f"EPSG:{epsg}", always_xy=True).transform(lon, -16.7)
+        target = GeoBox((10, 10), Affine(10, 0, x, 0, -10, y), f"EPSG:{epsg}")
+        raster = one(read(found, choose("2A", bands=["red"]), target))
+        assert raster.valid.all()
+        assert max(raster.data.shape) < 50
 
 
 def test_a_product_whose_metadata_are_missing_is_damaged(scene: Scene) -> None:

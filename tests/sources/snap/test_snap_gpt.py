@@ -1,5 +1,6 @@
 """Running gpt: bounds of memory and time, and what each of its ends means (D101). The programs are real processes."""
 
+import multiprocessing
 import os
 import re
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from m3leo_prep.core.errors import ConfigError, CorruptError, NoData, StoreError, TriedOut
+from m3leo_prep.core.errors import ConfigError, CorruptError, MissingDependency, NoData, StoreError, TriedOut
 from m3leo_prep.sources.snap import gpt
 from m3leo_prep.sources.snap.gpt import Bounds, run
 from m3leo_prep.sources.snap.installed import Snap
@@ -36,7 +37,7 @@ def end(tmp_path, script, limits=AMPLE):
             ConfigError,
             "SNAP 13.0.4 .* knows no parameter 'applyAPD'",
         ),
-        ("echo \"Error: Unknown operator 'Coherence'.\" >&2; exit 1", ConfigError, "no operator 'Coherence'"),
+        ("echo \"Error: SPI not found for operator 'Coherence'\" >&2; exit 1", ConfigError, "no operator 'Coherence'"),
         ("echo 'WARNING: org.esa.SubsetOp: No intersection with source product' >&2", NoData, "no intersection"),
         ("echo 'Error: No valid orbit file found for 01-JAN-2021' >&2; exit 1", TriedOut, "neither a precise nor"),
         ("echo 'java.io.IOException: No space left on device' >&2; exit 1", StoreError, "disk is full"),
@@ -67,6 +68,15 @@ def test_memory_time_and_threads_are_said_to_java(tmp_path):
     ]  # fmt: skip
 
 
+def until(seen):
+    """Return whether something comes true within seconds: the system needs a moment to clear a process away."""
+    for _ in range(500):
+        if seen():
+            return True
+        time.sleep(0.01)
+    return False
+
+
 def lives(pid):
     """Return whether a process runs; one that has ended may still be waited for by nobody."""
     try:
@@ -85,11 +95,32 @@ def test_what_hangs_is_ended_with_all_its_processes(tmp_path):
         )
     pids = [int(line) for line in (tmp_path / "gpt.log").read_text().split()]
     assert len(pids) == 2
-    for _ in range(500):  # a killed process needs a moment until the system has cleared it away
-        if not any(lives(pid) for pid in pids):
-            break
-        time.sleep(0.01)
-    assert not any(lives(pid) for pid in pids)
+    assert until(lambda: not any(map(lives, pids)))
+
+
+def test_what_runs_ends_with_whoever_started_it(tmp_path):
+    """A build that is killed, or told a second time to stop, must not leave SNAP with most of the memory."""
+    script = "sh -c 'trap \"\" TERM HUP; echo $$; sleep 600' & echo $!; wait"
+    build = multiprocessing.get_context("fork").Process(target=end, args=(tmp_path, script))
+    build.start()
+    log = tmp_path / "gpt.log"
+    assert until(lambda: log.exists() and log.read_text().count("\n") == 2)
+    pids = [int(line) for line in log.read_text().split()]
+    assert all(map(lives, pids))
+    build.kill()
+    build.join()
+    assert until(lambda: not any(map(lives, pids)))
+
+
+@pytest.mark.parametrize(
+    ("script", "advice"),
+    [("kill -9 $$", "allow it less"), ("echo 'OutOfMemoryError: Java heap space'", "allow more memory")],
+)
+def test_the_way_out_of_memory_that_ran_out_depends_on_whose_it_was(tmp_path, script, advice):
+    with pytest.raises(TriedOut) as caught:
+        end(tmp_path, script)
+    assert advice in caught.value.hint
+    assert "M3LEO_PREP_SNAP_GB" in caught.value.hint
 
 
 def test_what_takes_more_memory_than_it_may_is_ended(tmp_path):
@@ -100,7 +131,7 @@ def test_what_takes_more_memory_than_it_may_is_ended(tmp_path):
 
 def test_a_program_that_cannot_be_started_is_told(tmp_path):
     snap = Snap("gpt", tmp_path / "none", "13.0.4")
-    with pytest.raises(StoreError, match="cannot be started"):
+    with pytest.raises(MissingDependency, match="cannot be started"):
         run(snap, tmp_path / "graph.xml", tmp_path / "log", AMPLE, "x")
 
 
@@ -118,6 +149,8 @@ def test_esa_snappy_runs_in_a_process_of_its_own(tmp_path):
     package = tmp_path / "site" / "esa_snappy"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text(
+        "from importlib.util import find_spec\n"
+        "print('of ours:', [name for name in ('snappy', 'graph', 'schema') if find_spec(name)])\n"
         "class Type:\n"
         "    NULL = 'NULL'\n"
         "    def __init__(self, name): self.name = name\n"
@@ -137,6 +170,7 @@ def test_esa_snappy_runs_in_a_process_of_its_own(tmp_path):
     said = log.read_text()
     assert f"made java.io.FileReader {tmp_path / 'graph.xml'}" in said
     assert "called executeGraph" in said
+    assert "of ours: []" in said, "no module of ours stands in the way of another package's"
     assert "esa_snappy" not in sys.modules
 
 

@@ -101,6 +101,14 @@ def test_parameters_that_a_release_does_not_know_are_not_given_to_it():
     assert "outputDNBand" not in text("rtc", 14), "commented out in all of them, though the list of parameters names it"
 
 
+@pytest.mark.parametrize("name", ["rtc", "rtc-filtered-incidence"])
+def test_borders_are_found_in_amplitudes(name):
+    """Of products of before IPF 2.9: after noise removal there are intensities, and only of what is asked for."""
+    order = [node.operator.alias for node in MADE[name].nodes]
+    kept = [step for step in order if step in {"Remove-GRD-Border-Noise", "ThermalNoiseRemoval", "Calibration"}]
+    assert kept == ["Remove-GRD-Border-Noise", "ThermalNoiseRemoval", "Calibration"]
+
+
 def test_the_second_product_is_brought_to_the_first():
     root = ET.fromstring(text("interferogram-one-swath"))
     nodes = {node.get("id"): [one.get("refid") for one in node.find("sources")] for node in root.iter("node")}

@@ -1,21 +1,22 @@
 """From a scene to pixels on the chips' grid: the stand-in for SNAP is run as a process, and misbehaves as told."""
 
 import json
-from concurrent.futures import ThreadPoolExecutor
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
 
-from m3leo_prep.core.errors import NoData, SourceError, TriedOut
-from m3leo_prep.sources.snap import shelf
+from m3leo_prep.core.errors import CredentialsError, NoData, SourceError, StoreError, TriedOut
+from m3leo_prep.sources.snap import dimap, shelf
 from m3leo_prep.sources.snap.chains import Grid, rtc
 from m3leo_prep.sources.snap.graph import Graph
 from m3leo_prep.sources.snap.installed import find
-from m3leo_prep.sources.snap.making import TAG
+from m3leo_prep.sources.snap.making import TAG, orbits
 from m3leo_prep.testing.snap import FakeSnap, field, pack, write_scene
+from m3leo_prep.testing.snap import main as snap_program
 
 NAME = "S1A_IW_GRDH_1SDV_20210119T031653_20210119T031718_036201_043ED0_8255"
 CORNERS = [(9.000123, 49.500321), (9.0412, 49.5023), (9.0399, 49.5266), (8.9991, 49.5251)]
@@ -52,7 +53,8 @@ def test_pixels_lie_exactly_on_the_chips_grid(snap, archive):
         at, data = raster.transform, raster.read()
         assert raster.crs.to_epsg() == 32632
         assert raster.descriptions == tuple(BANDS), "in our order and by our names, whatever the order of the files"
-        assert json.loads(raster.tags()[TAG])["orbits"] == "precise"
+        about = json.loads(raster.tags()[TAG])
+    assert (about["orbits"], about["snap"], about["scenes"]) == ("precise", "13.0.4", [NAME])
     assert (at.a, at.e) == (20.0, -20.0)
     assert at.c % 20 == 0, "pixel edges, not middles, on whole multiples of the pitch"
     assert at.f % 20 == 0
@@ -78,39 +80,57 @@ def test_the_measure_of_shift_sees_half_a_pixel():
     np.testing.assert_allclose(off, [0, 0.5], atol=0.02)
 
 
-def test_an_origin_of_zero_would_shift_all_pixels_by_half_of_one(snap, archive):
+def looked_at(fake, folder, archive, fault="", change=lambda node: node, grid=GRID):
+    """Return what the stand-in wrote, as it is taken; it runs in this process."""
+    (fake.home / "fault").write_text(fault)
+    graph = Graph(tuple(map(change, rtc(archive, folder / "output.dim", grid, ("VV", "VH")).nodes)))
+    (folder / "graph.xml").write_text(graph.xml(13))
+    assert snap_program([str(fake.home), str(folder / "graph.xml")]) == 0
+    return dimap.read(graph.output(), grid, NAME)
+
+
+def test_pixels_lie_on_the_grid_of_the_south_too(snap, tmp_path):
+    """Northings count from 10 000 km below the equator there."""
+    archive = pack(write_scene(tmp_path / "south", NAME, [(lon, -lat) for lon, lat in CORNERS]))
+    written = looked_at(snap, tmp_path, archive, grid=Grid(32732, 40.0))
+    assert (written.west % 40, written.north % 40) == (0, 0)
+    assert 4_500_000 < written.north < 4_520_000
+
+
+def test_an_origin_of_zero_would_shift_all_pixels_by_half_of_one(snap, archive, tmp_path):
     """SNAP aligns the middles of pixels: what looks right in the graph is not, and is not taken."""
 
-    def zero(*arguments):
-        graph = rtc(*arguments)
-        nodes = [
-            replace(node, operator=replace(node.operator, standard_grid_origin_x=0.0, standard_grid_origin_y=0.0))
-            if node.operator.alias == "Terrain-Correction"
-            else node
-            for node in graph.nodes
-        ]
-        return Graph(tuple(nodes))
+    def zero(node):
+        if node.operator.alias != "Terrain-Correction":
+            return node
+        return replace(node, operator=replace(node.operator, standard_grid_origin_x=0.0, standard_grid_origin_y=0.0))
 
     with pytest.raises(SourceError, match=r"0\.500 px off the chips' grid"):
-        made(archive, graph=zero)
+        looked_at(snap, tmp_path, archive, change=zero)
 
 
-def test_once_for_all_threads_and_kept(snap, archive):
+@pytest.mark.parametrize(
+    ("fault", "error", "message"),
+    [
+        ("no output", TriedOut, "no whole product"),
+        ("truncated", TriedOut, "bytes of"),
+        ("unaligned", SourceError, "0.300 px off"),
+        ("other zone", SourceError, "off those of EPSG:32632"),
+    ],
+)
+def test_what_snap_wrote_is_looked_at_before_it_is_taken(snap, archive, tmp_path, fault, error, message):
+    with pytest.raises(error, match=message):
+        looked_at(snap, tmp_path, archive, fault)
+
+
+def test_once_for_all_threads_and_nothing_is_left_but_the_result_its_graph_and_its_log(snap, archive, tmp_path):
     with ThreadPoolExecutor(4) as pool:
         paths = set(pool.map(lambda _: made(archive), range(4)))
-    assert len(paths) == 1
+    assert paths == {made(archive)}
     assert len(snap.runs) == 1
-    assert made(archive) in paths
-    assert len(snap.runs) == 1
-
-
-def test_nothing_is_left_but_the_result_its_graph_and_its_log(snap, archive, tmp_path):
-    path = made(archive)
     folder = tmp_path / "results"
-    seen = sorted(str(one.relative_to(folder)) for one in folder.rglob("*") if one.is_file() and one.name[0] != ".")
-    kinds = [Path(one).suffix for one in seen]
-    assert sorted(kinds) == [".lock", ".log", ".tif", ".xml"]
-    assert path.suffix == ".tif"
+    files = [one for one in folder.rglob("*") if one.is_file() and one.name[0] != "."]
+    assert sorted(one.suffix for one in files) == [".lock", ".log", ".tif", ".xml"]
     assert "INFO" in next(folder.glob("logs/*.log")).read_text()
     assert str(archive) in next(folder.glob("logs/*.xml")).read_text()
 
@@ -128,13 +148,8 @@ def test_another_release_another_graph_and_another_scene_are_other_results(snap)
     ("fault", "error", "message"),
     [
         ("killed", TriedOut, "memory runs out"),
-        ("no memory", TriedOut, "ran out of memory"),
         ("no intersection", NoData, "no intersection"),
-        ("no orbit", TriedOut, "neither a precise nor a restituted"),
         ("no output", TriedOut, "no whole product"),
-        ("truncated", TriedOut, "bytes of"),
-        ("unaligned", SourceError, "0.300 px off"),
-        ("other zone", SourceError, "off those of EPSG:32632"),
         ("another band", SourceError, "0 bands 'Gamma0_VV'"),
     ],
 )
@@ -146,14 +161,67 @@ def test_a_run_that_fails_leaves_its_log_and_no_output(snap, archive, tmp_path, 
             made(archive)
     assert len(snap.runs) == 1
     left = [one.suffix for one in (tmp_path / "results").rglob("*") if one.is_file() and one.name[0] != "."]
-    assert sorted(left) == [".lock", ".log", ".xml"]
+    assert sorted(left) == [".failed", ".lock", ".log", ".xml"]
 
 
-def test_which_orbits_were_used_is_recorded(snap, archive):
-    """D102: SNAP takes restituted ones by itself where there is no precise one, and says so in the product."""
-    snap.misbehave("restituted")
-    with rasterio.open(made(archive)) as raster:
-        about = json.loads(raster.tags()[TAG])
-    assert about["orbits"] == "restituted"
-    assert about["snap"] == "13.0.4"
-    assert about["scenes"] == [NAME]
+def attempt(archive):
+    with pytest.raises(TriedOut, match="memory runs out"):
+        made(archive)
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        (("Sentinel Precise S1A_OPER_AUX_POEORB_OPOD_20210208T121212.EOF",), "precise"),
+        # SNAP leaves the word that it was asked with.
+        (("Sentinel Precise S1A_OPER_AUX_RESORB_OPOD_20210119T064131.EOF",), "restituted"),
+        (("Sentinel Precise S1A_OPER_AUX_POEORB_x.EOF", "Sentinel Precise S1A_OPER_AUX_RESORB_x.EOF"), "restituted"),
+        (("",), "unknown"),
+    ],
+)
+def test_orbits_are_told_by_the_files_that_were_used(files, told):
+    """D102: ``ApplyOrbitFileOp`` takes restituted ones by itself where there is no precise one."""
+    assert orbits(dimap.Written((1, 1), 0.0, 0.0, {}, files)) == told
+
+
+def test_what_failed_is_tried_again_by_the_next_run_and_by_none_of_this_ones_processes(
+    snap, archive, tmp_path, monkeypatch
+):
+    """Units are built by processes: eight of them must not wait for the same end, one after the other."""
+    snap.misbehave("killed")
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool:
+        pool.submit(attempt, archive).result()
+    attempt(archive)
+    assert len(snap.runs) == 1
+    monkeypatch.setenv("M3LEO_PREP_SNAP_HOURS", "12")
+    attempt(archive)
+    assert len(snap.runs) == 2, "other bounds may end otherwise"
+    (note,) = tmp_path.glob("results/logs/*.failed")
+    noted = json.loads(note.read_text())
+    note.write_text(json.dumps(noted | {"run": "another"}))
+    snap.misbehave("")
+    assert made(archive).is_file()
+    assert not note.exists()
+
+
+def test_what_a_person_mends_is_asked_for_again(snap, archive):
+    """A notebook is one long run: after a login, or with room on the disk, the same call goes on."""
+    asked = []
+
+    def fetch(name):
+        asked.append(name)
+        if len(asked) == 1:
+            raise CredentialsError("no login")
+        return archive
+
+    with pytest.raises(CredentialsError):
+        shelf.result(task(), find(), fetch)
+    assert shelf.result(task(), find(), fetch).is_file()
+
+
+def test_a_folder_that_cannot_be_written_is_told_with_its_own_variable(snap, archive, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("M3LEO_PREP_SNAP", str(tmp_path / "file" / "below"))
+    with pytest.raises(StoreError) as caught:
+        made(archive)
+    assert "M3LEO_PREP_SNAP names another folder" in caught.value.hint

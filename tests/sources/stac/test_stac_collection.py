@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import rasterio
 from odc.geo.geobox import GeoBox
 from shapely.geometry import box
 
@@ -14,8 +15,10 @@ from m3leo_prep.core.raster import STATIC, Absent, Kind, Raster
 from m3leo_prep.core.reasons import Reason
 from m3leo_prep.core.slots import parse_slots
 from m3leo_prep.sources.local.outline import footprint
-from m3leo_prep.sources.stac import Stac
-from m3leo_prep.testing.source import SourceContract
+from m3leo_prep.sources.remote.access import Access, Keys
+from m3leo_prep.sources.stac import Stac, collection
+from m3leo_prep.testing.source_rules import Case
+from tests.sources.rules import keep_all
 from tests.sources.stac.rasters import CHIP, SCENE, ZONE, at, ramp, write
 from tests.sources.stac.stac_server import item
 
@@ -37,12 +40,13 @@ def read(source, chip=CHIP, slots=(STATIC,)):
     return [one for found in source.find(OUTLINE, slots) for one in source.read([found], chip, slots[0])]
 
 
-@pytest.fixture
-def two(tmp_path):
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
     """Return a catalogue of two dates of two bands of float32."""
+    folder = tmp_path_factory.mktemp("two")
     for k in range(2):
-        write(tmp_path / f"red{k}.tif", ramp() + k, nodata=-1)
-        write(tmp_path / f"nir{k}.tif", ramp() * 2, nodata=-1)
+        write(folder / f"red{k}.tif", ramp() + k, nodata=-1)
+        write(folder / f"nir{k}.tif", ramp() * 2, nodata=-1)
     rows = [
         item(
             f"s{k}", OUTLINE, f"2020-06-{10 + k}T10:00:00Z", assets={n: asset(f"{n}{k}.tif") for n in ("red", "nir")},
@@ -50,21 +54,13 @@ def two(tmp_path):
         )
         for k in range(2)
     ]  # fmt: skip
-    return catalogue_of(tmp_path, *rows)
+    return catalogue_of(folder, *rows)
 
 
-class TestContract(SourceContract):
-    @pytest.fixture
-    def source(self, two):
-        return Stac(catalogue=two, bands=["red", "nir"], kind="continuous")
-
-    @pytest.fixture
-    def area(self):
-        return box(9.09, 49.46, 9.13, 49.49)
-
-    @pytest.fixture
-    def geobox(self):
-        return CHIP
+def test_it_keeps_the_rules_of_every_source(two):
+    source = Stac(catalogue=two, bands=["red", "nir"], kind="continuous")
+    june = parse_slots({"periods": [["2020-06-01", "2020-07-31"]]})
+    keep_all(Case(source, box(9.09, 49.46, 9.13, 49.49), june, CHIP))
 
 
 def test_bands_are_read_where_they_are_newest_first(two):
@@ -109,6 +105,42 @@ def test_an_item_that_contradicts_its_file_is_damaged_unless_the_recipe_decides(
     with pytest.raises(CorruptError, match=r"the file says scale 0\.1, the catalogue 0\.5"):
         read(Stac(catalogue=where, **BANDS))
     assert read(Stac(catalogue=where, **BANDS, scale=0.1))
+
+
+def test_a_number_that_was_rounded_to_float32_is_the_same(tmp_path):
+    path = write(tmp_path / "a.tif", ramp(dtype=np.uint16), scale=float(np.float32(0.0001)), offset=0)
+    said = {"raster:bands": [{"scale": 0.0001}]}
+    (raster,) = read(
+        Stac(catalogue=catalogue_of(tmp_path, item("a", OUTLINE, assets={"dem": asset(path, **said)})), **BANDS)
+    )
+    np.testing.assert_allclose(raster.data[0], at(ramp(dtype=np.uint16), raster) * 1e-4, rtol=1e-6)
+
+
+@pytest.mark.parametrize("south_up", [False, True])
+def test_where_a_file_masks_itself_there_are_no_data(tmp_path, south_up):
+    """By a mask inside, or a band of alpha; beside what it declares as no data."""
+    seen = np.add.outer(np.arange(400), np.arange(500)) % 11 > 4
+    stored = (ramp() % 250).astype(np.uint8)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+        inside = write(tmp_path / "a.tif", stored, nodata=7, south_up=south_up)
+        with rasterio.open(inside, "r+") as file:
+            file.write_mask(seen[::-1] if south_up else seen)
+    beside = write(
+        tmp_path / "b.tif", np.stack([stored, stored, stored, 200 * seen.astype(np.uint8)]), south_up=south_up
+    )
+    assert rasterio.open(beside).colorinterp[3].name == "alpha"
+    where = catalogue_of(tmp_path, item("a", OUTLINE, assets={"in": asset(inside), "by": asset(beside)}))
+    for key in ({"asset": "in"}, {"asset": "by", "band": 2}):
+        (raster,) = read(Stac(catalogue=where, bands={"x": key}, kind="continuous"))
+        there = at(seen, raster) & ((at(stored, raster) != 7) | (key["asset"] == "by"))
+        assert 0.3 < there.mean() < 0.7
+        np.testing.assert_array_equal(raster.valid[0], there)
+        np.testing.assert_array_equal(raster.data[0][there], at(stored, raster)[there])
+    # Asked for, it is a band as any other: infrared is often marked so.
+    both = {"red": {"asset": "by", "band": 1}, "nir": {"asset": "by", "band": 4}}
+    (raster,) = read(Stac(catalogue=where, bands=both, kind="continuous"))
+    assert raster.valid.all()
+    np.testing.assert_array_equal(raster.data[1], at(200 * seen, raster))
 
 
 def test_a_file_of_several_bands_and_one_that_is_south_up(tmp_path):
@@ -176,12 +208,30 @@ def test_files_that_do_not_lie_where_the_catalogue_says(tmp_path):
         read(mixed)
 
 
-def test_a_signed_link_is_refused_without_showing_it(tmp_path):
-    href = "https://example.org/a.tif?X-Amz-Signature=s3cr3t"
+@pytest.mark.parametrize(
+    "href",
+    [
+        "https://example.org/a.tif?X-Amz-Signature=s3cr3t", "https://example.org/a.tif?se=1&sig=s3cr3t",
+        "https://example.org/a.tif?api_key=s3cr3t", "https://example.org/a.tif?Ocp-Apim-Subscription-Key=s3cr3t",
+        "https://s3cr3t@example.org/a.tif", "https://me:s3cr3t@example.org/a.tif",
+    ],
+)  # fmt: skip
+def test_a_signed_link_is_refused_without_showing_it(tmp_path, href):
     source = Stac(catalogue=catalogue_of(tmp_path, item("a", OUTLINE, assets={"dem": {"href": href}})), **BANDS)
     with pytest.raises(SourceError, match="signed") as caught:
         list(source.find(OUTLINE, [STATIC]))
     assert "s3cr3t" not in str(caught.value)
+
+
+def test_without_keys_of_its_store_files_of_the_data_space_are_read_by_https(tmp_path):
+    """Their items name both ways; only the item is looked at here."""
+    other = {"alternate": {"https": {"href": "https://download.example.org/a"}}}
+    assets = {"dem": {"href": "s3://eodata/a.tif", **other}}
+    source = Stac(catalogue=catalogue_of(tmp_path, item("a", OUTLINE, assets=assets)), **BANDS)
+    (found,) = source.find(OUTLINE, [STATIC])
+    none, keys, login = Access("x"), Access("x", keys=Keys("a", "b")), Access("x", auth=object())
+    ways = [collection._address(found, "height", way) for way in (none, keys, login)]
+    assert ways == ["s3://eodata/a.tif", "s3://eodata/a.tif", "https://download.example.org/a"]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
+from shapely.geometry import box
 
 from m3leo_prep.blobs import http
 from m3leo_prep.core.errors import ConfigError
@@ -14,6 +15,8 @@ from m3leo_prep.core.slots import parse_slots
 from m3leo_prep.sources.local.outline import footprint
 from m3leo_prep.sources.stac import Stac
 from m3leo_prep.testing.answers import to_json
+from m3leo_prep.testing.source_rules import Case
+from tests.sources.rules import keep_all
 from tests.sources.stac.rasters import CHIP, SCENE, at, write
 from tests.sources.stac.stac_server import StacApi, item
 
@@ -51,24 +54,36 @@ def scene(folder, start, direction="ascending", track=15, take="03E61B", pols=("
     return item(f"{name}_rtc", OUTLINE, when, "sentinel-1-rtc", assets, **said, **more)
 
 
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    """Return a folder of files and their items."""
+    folder = tmp_path_factory.mktemp("scenes")
+    return folder, [
+        scene(folder, "2020-06-03T17:16:20"),
+        scene(folder, "2020-06-03T17:16:20", slice_=1, seed=5),
+        scene(folder, "2020-06-08T05:42:07", "descending", 66, "03E8AA", ("vv",), seed=9),
+        scene(folder, "2020-07-03T17:16:20", take="03F000"),
+    ]
+
+
 @pytest.fixture
-def api(tmp_path, monkeypatch):
+def api(scenes, monkeypatch):
     monkeypatch.setattr(http, "BACKOFF_SECONDS", 0.0005)
-    with StacApi(folder=tmp_path) as server:
+    with StacApi(folder=scenes[0], items=scenes[1]) as server:
         monkeypatch.setenv("M3LEO_PREP_PLANETARY_COMPUTER", server.url)
         until = f"{datetime.now(UTC) + timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}"
         server.token_answer = lambda _path: to_json({"msft:expiry": until, "token": "se=1&sig=s3cr3t"})
-        server.items = [
-            scene(tmp_path, "2020-06-03T17:16:20"),
-            scene(tmp_path, "2020-06-03T17:16:20", slice_=1, seed=5),
-            scene(tmp_path, "2020-06-08T05:42:07", "descending", 66, "03E8AA", ("vv",), seed=9),
-            scene(tmp_path, "2020-07-03T17:16:20", take="03F000"),
-        ]
         yield server
+
+
+def test_it_keeps_the_rules_of_every_source(api):
+    keep_all(Case(Stac(product="s1-rtc", bands=["vv"]), box(9.09, 49.46, 9.13, 49.49), JUNE, CHIP))
 
 
 def test_scenes_by_direction_track_and_time(api):
     source = Stac(product="s1-rtc")
+    other = {**api.items[0], "id": "S1A_EW", "properties": {**api.items[0]["properties"], "sar:instrument_mode": "EW"}}
+    api.items.append(other)
     found = list(source.find(OUTLINE, JUNE))
     assert [one.properties["orbit_direction"] for one in found] == ["ascending", "ascending", "descending"]
     # Slices of one data take count once.
@@ -103,7 +118,7 @@ def test_a_missing_polarisation_is_told_and_the_other_read(api):
     assert absent.bands == ("vh_desc",)
     assert not raster.valid[0].any()
     assert raster.valid[1].mean() > 0.7
-    assert source.advise([found], JUNE) == ["1 of 1 descending scenes have no VH"]
+    assert source.advise([found], JUNE) == ["1 of 1 descending scenes have no VH: they have VV"]
 
 
 def test_one_token_opens_all_files(api):

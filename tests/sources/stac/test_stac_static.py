@@ -66,6 +66,15 @@ def test_a_tree_on_a_server_is_the_same(web, monkeypatch):
         names(f"{web.url}/none.json")
 
 
+def test_one_id_in_two_collections_is_asked_about(tmp_path):
+    rows = [item("2020", collection=name, when=f"2020-0{k}-01T00:00:00Z") for k, name in ((1, "b"), (2, "a"))]
+    write(tmp_path / "items.json", {"type": "FeatureCollection", "features": rows})
+    with pytest.raises(ConfigError, match="collections 'b' and 'a' both have an item '2020'"):
+        names(tmp_path / "items.json")
+    (found,) = search(catalogue(str(tmp_path / "items.json")), ["a"], AREA, None, None)
+    assert found.start.month == 2
+
+
 def test_lists_and_single_items(tmp_path):
     write(
         tmp_path / "items.json", {"type": "FeatureCollection", "features": [item("x"), item("y", cloud=9), item("x")]}

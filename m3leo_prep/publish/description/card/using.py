@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 
+from m3leo_prep.core.defaults import COUNTED
 from m3leo_prep.publish.description.card.about import About
 from m3leo_prep.publish.description.card.head import pretty_name
 from m3leo_prep.publish.description.card.words import escaped
@@ -53,7 +54,7 @@ def _split(about: About) -> str:
 
 def _key(about: About, layer: str) -> str:
     """Return how ``ChipDataset`` names a layer, or the first of its variables where it has several."""
-    arrays = about.manifest["layers"][layer]["arrays"]
+    arrays = [array for array in about.manifest["layers"][layer]["arrays"] if array.get("method") != COUNTED]
     return layer if len(arrays) == 1 else f"{layer}.{arrays[0]['name']}"
 
 

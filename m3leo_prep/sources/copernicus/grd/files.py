@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -10,7 +11,7 @@ from m3leo_prep.core.raster import Item
 from m3leo_prep.ops.sar.calibrate import Noise, Table
 from m3leo_prep.sources.copernicus.grd.calibration import read_first_number, read_gain
 from m3leo_prep.sources.copernicus.grd.noise import SCALED, read_noise, scale_of
-from m3leo_prep.sources.copernicus.grd.safe import Annotation, Ipf, read_annotation, read_manifest
+from m3leo_prep.sources.copernicus.grd.safe import Annotation, Ipf, read_annotation, read_ipf
 from m3leo_prep.sources.remote.access import Access
 from m3leo_prep.sources.remote.files import whole
 from m3leo_prep.sources.remote.rasters import RemoteRaster, open_remote
@@ -19,6 +20,7 @@ PARTS = ("annotation", "calibration", "noise", "measurement")
 MANIFEST = "manifest.safe"
 LARGEST = 32 << 20
 """Bytes of an XML file; an annotation has 2 million."""
+_SAFE = re.compile(r"\w+\.SAFE")
 KEPT = 64
 """Files of each sort whose content the process keeps: a fraction of a megabyte each."""
 
@@ -111,12 +113,17 @@ def _read(address: str, access: Access) -> bytes:
 
 
 def _gone(address: str) -> CorruptError:
+    from m3leo_prep.sources.copernicus.service.products import check_online
+
+    name = _SAFE.search(address)
+    if name is not None and "://" in address:
+        check_online(name[0])
     return CorruptError("is not in the product, though the catalogue names it", where=address)
 
 
 @lru_cache(maxsize=KEPT)
 def _ipf(address: str, access: Access) -> Ipf:
-    return read_manifest(_read(address, access), address).ipf
+    return read_ipf(_read(address, access), address)
 
 
 @lru_cache(maxsize=KEPT)

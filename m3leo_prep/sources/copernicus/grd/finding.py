@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING
 
-from m3leo_prep.core.errors import ConfigError, SourceError
+from m3leo_prep.core.errors import SourceError
 from m3leo_prep.core.raster import Item, Slot
 from m3leo_prep.sources._backscatter import POLARISATIONS, Band
+from m3leo_prep.sources.stac.passes import dated, direction, track
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
@@ -54,12 +54,19 @@ def find_images(
 
     where = catalogue(CDSE)
     found: dict[str, Found] = {}
-    for start, end in spans(slots):
+    for start, end in dated(slots):
         found |= {one.id: one for one in search(where, [where.collection("s1-grd")], area, start, end)}
+    yield from images(list(found.values()), bands, tracks, slots)
+
+
+def images(
+    found: Sequence[Found], bands: Sequence[Band], tracks: Sequence[int], slots: Sequence[Slot]
+) -> Iterator[Item]:
+    """Yield as items what ``find_images`` yields of what was found; arguments as there."""
     ways = {band.direction for band in bands}
     seen = [
         one
-        for one in found.values()
+        for one in found
         if direction(one) in ways
         and (not tracks or track(one) in tracks)
         and any(slot.contains(one.start) for slot in slots)
@@ -95,7 +102,7 @@ def described(found: Found, copies: int) -> Item:
     folder, nodes = _folder(found)
     paths = _paths(found, folder)
     has = [one.upper() for one in POLARISATIONS if f"path_measurement_{one.upper()}" in paths]
-    said = found.properties
+    said, version = found.properties, ipf(found)
     return Item(
         id=found.id,
         footprint=found.footprint,
@@ -110,6 +117,7 @@ def described(found: Found, copies: int) -> Item:
             "polarisations": " ".join(has),
             "datatake": name["datatake"],
             "is_cog": int(name["cog"] is not None),
+            **({"product_version": version} if version else {}),
             **(
                 {"timeliness": str(said["product:timeliness_category"])}
                 if "product:timeliness_category" in said
@@ -124,41 +132,14 @@ def described(found: Found, copies: int) -> Item:
     )
 
 
-def direction(found: Found) -> str:
-    """Return ``ascending`` or ``descending``."""
-    return str(found.properties.get("sat:orbit_state", "")).lower()
+def ipf(found: Found) -> str:
+    """Return the version of ESA's processor as the catalogue tells it, ``3.31``; nothing if it does not.
 
-
-def track(found: Found) -> int:
-    """Return the relative orbit.
-
-    Raises:
-        SourceError: the catalogue does not tell it.
+    For the record only: what is done to pixels follows the product's manifest.
     """
-    number = found.properties.get("sat:relative_orbit")
-    if not isinstance(number, (int, float)):
-        raise SourceError("the catalogue tells no relative orbit of this image", where=found.id)
-    return int(number)
-
-
-def spans(slots: Sequence[Slot]) -> list[tuple[datetime, datetime]]:
-    """Return the times that slots cover, in order, those that touch as one.
-
-    Raises:
-        ConfigError: a slot without times.
-    """
-    times = []
-    for slot in slots:
-        if slot.start is None or slot.end is None:
-            raise ConfigError("s1-grd has images every few days: say of which time", hint="slots: {months: 2020}")
-        times.append((slot.start, slot.end))
-    merged: list[tuple[datetime, datetime]] = []
-    for start, end in sorted(times):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-        else:
-            merged.append((start, end))
-    return merged
+    said = re.fullmatch(r"0*(\d+)\.(\d+)", str(found.properties.get("processing:version", "")))
+    # Versions below 2 are of no product in the archive, but of programs that copied it.
+    return f"{said[1]}.{said[2]}" if said and int(said[1]) >= 2 else ""
 
 
 def _folder(found: Found) -> tuple[str, str]:

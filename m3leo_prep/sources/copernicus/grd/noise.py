@@ -41,10 +41,10 @@ def scale_of(ipf: Ipf, first_number: float) -> float:
 
 
 def read_noise(data: bytes, scale: float, annotation: Annotation, where: str) -> Noise:
-    """Return the thermal noise in units of DN^2.
+    """Return the thermal noise in units of DN^2; zero everywhere if it was never estimated, as in early products.
 
     Raises:
-        CorruptError: it is damaged, in neither layout, or zero everywhere.
+        CorruptError: it is damaged, or in neither layout.
     """
     root = tags.parse(data, where)
     path, tag = next(((p, t) for p, t in _LAYOUTS if root.find(p) is not None), _LAYOUTS[0])
@@ -52,12 +52,16 @@ def read_noise(data: bytes, scale: float, annotation: Annotation, where: str) ->
     for vector in tags.several(root, path, where):
         samples, values = tags.pairs(vector, "pixel", tag, where)
         rows.append((annotation.line(tags.time(vector, "azimuthTime", where)), samples, values * scale))
-    if not any(values.any() for _, _, values in rows):
+    along_range = table(rows, path.rpartition("/")[2], where)
+    return Noise(along_range, tuple(_block(one, annotation, where) for one in root.findall(_AZIMUTH)))
+
+
+def check_estimated(noise: Noise, where: str) -> None:
+    """Raise CorruptError if there is no noise to take off."""
+    if not any(values.any() for values in noise.along_range.values):
         raise CorruptError(
             "the noise is zero everywhere: it was never estimated", where=where, hint="`noise: false` leaves noise in"
         )
-    along_range = table(rows, path.rpartition("/")[2], where)
-    return Noise(along_range, tuple(_block(one, annotation, where) for one in root.findall(_AZIMUTH)))
 
 
 def _block(node: Element, annotation: Annotation, where: str) -> Block:

@@ -9,8 +9,7 @@ from typing import Any
 from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.core.text import near
 from m3leo_prep.sources._backscatter import Band, choose_bands
-from m3leo_prep.sources._lists import names_of
-from m3leo_prep.sources._radar import SHORT, tracks
+from m3leo_prep.sources._radar import tracks
 
 WHERE = "s1-grd"
 RTC = "gamma0_rtc"
@@ -19,8 +18,6 @@ TERRAIN, ELLIPSOID = "terrain", "ellipsoid"
 GEOCODINGS = (TERRAIN, ELLIPSOID)
 DATUMS = ("ellipsoid", "egm2008", "egm96")
 """What heights may be above."""
-NEEDS_SLC = frozenset({"entropy", "alpha", "anisotropy"})
-"""What is decomposed from both polarisations' phase, which a detected image has lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +54,6 @@ def choose(
     Raises:
         ConfigError: a value that is not known, or two that do not go together.
     """
-    _check_phase(names_of("bands", bands))
     chosen = tracks(relative_orbits)
     if chosen == "best":
         raise ConfigError("relative_orbits: name the tracks, or `all`", where=WHERE, hint="relative_orbits: [37, 110]")
@@ -91,15 +87,3 @@ def choose(
 def _one_of(key: str, given: Any, known: Sequence[str]) -> None:
     if given not in known:
         raise ConfigError(f"{key}: '{given}' is not known", where=WHERE, hint=near(str(given), known))
-
-
-def _check_phase(names: Sequence[str]) -> None:
-    """Raise ConfigError for what only the complex images tell (SLC)."""
-    for name in names:
-        plain, _, way = name.rpartition("_")
-        if (plain if way in SHORT.values() else name).lower() in NEEDS_SLC:
-            raise ConfigError(
-                f"NEEDS_SLC: {name} is decomposed from the phase between polarisations, which GRD has lost",
-                where=WHERE,
-                hint="product: s1-h-a-alpha-snap makes it of SLC with SNAP",
-            )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -22,23 +21,7 @@ if TYPE_CHECKING:
 Ipf = tuple[int, int]
 """Version of ESA's processor; ``002.91`` is (2, 91)."""
 PROCESSOR = "Sentinel-1 IPF"
-_PARTS = {
-    "s1Level1ProductSchema": "annotation",
-    "s1Level1CalibrationSchema": "calibration",
-    "s1Level1NoiseSchema": "noise",
-    "s1Level1MeasurementSchema": "measurement",
-}
-_POLARISATION = re.compile(r"-(vv|vh|hh|hv)-")
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """``manifest.safe``."""
-
-    ipf: Ipf
-    files: Mapping[str, Mapping[str, str]]
-    """By polarisation (``VV``) and part (``annotation``, ``calibration``, ``noise``, ``measurement``), the path in the
-    SAFE."""
+_NOISE_REMOVED = "imageAnnotation/processingInformation/thermalNoiseCorrectionPerformed"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,16 +42,14 @@ class Annotation:
     """Number of this slice of its data take, and how many there are; (1, 1) of a product that is no slice."""
     noise_removed: bool
     """Thermal noise was taken off when the product was made."""
-    orbit_source: str
-    """Of the state vectors: ``Auxiliary`` (from an orbit file), ``Downlink`` ..."""
 
     def line(self, when: datetime) -> float:
         """Return the line at an azimuth time; whole at the centres of lines."""
         return (when - self.start) / tags.SECOND / self.line_interval
 
 
-def read_manifest(data: bytes, where: str) -> Manifest:
-    """Return what ``manifest.safe`` says.
+def read_ipf(data: bytes, where: str) -> Ipf:
+    """Return the version of the processor as ``manifest.safe`` says.
 
     The copy as COG was made by another program, which writes its own version above that of ESA's processor: only the
     latter decides what the pixels are.
@@ -83,15 +64,7 @@ def read_manifest(data: bytes, where: str) -> Manifest:
     said = re.match(r"(\d+)\.(\d+)", next(iter(versions), ""))
     if said is None:
         raise CorruptError(f"names no version of {PROCESSOR}", where=where)
-    files: dict[str, dict[str, str]] = {}
-    for node in root.iter("dataObject"):
-        part = _PARTS.get(node.get("repID", ""))
-        place = node.find("byteStream/fileLocation")
-        path = "" if place is None else place.get("href", "").removeprefix("./")
-        name = _POLARISATION.search(path.rpartition("/")[2])
-        if part and name:
-            files.setdefault(name[1].upper(), {})[part] = path
-    return Manifest((int(said[1]), int(said[2])), files)
+    return int(said[1]), int(said[2])
 
 
 def read_annotation(data: bytes, where: str) -> Annotation:
@@ -111,7 +84,6 @@ def read_annotation(data: bytes, where: str) -> Annotation:
     spacing = tuple(tags.number(root, f"{image}/{name}PixelSpacing", where) for name in ("azimuth", "range"))
     if interval <= 0 or min(*shape, *spacing) <= 0:
         raise CorruptError("has an image without lines or without size", where=where)
-    processing = "imageAnnotation/processingInformation"
     try:
         orbit, geolocation = _orbit(root, start, where), _geolocation(root, where)
         grid = _grid(root, (shape[0], shape[1]), start, interval, spacing[1], where)
@@ -127,8 +99,7 @@ def read_annotation(data: bytes, where: str) -> Annotation:
         grid,
         geolocation,
         _part(root, image, where),
-        noise_removed=tags.text(root, f"{processing}/thermalNoiseCorrectionPerformed", where).lower() == "true",
-        orbit_source=tags.text(root, f"{processing}/orbitSource", where),
+        noise_removed=tags.text(root, _NOISE_REMOVED, where).lower() == "true",
     )
 
 

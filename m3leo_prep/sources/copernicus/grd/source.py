@@ -17,16 +17,17 @@ if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
     from m3leo_prep.ports.cost import Cost
-    from m3leo_prep.ports.heights import Heights, OnHeights
+    from m3leo_prep.ports.heights import Heights, OnDatum, OnHeights
     from m3leo_prep.ports.source import Source
 
 VERSION = "1"
 """Bumped when the same images would give other pixels."""
 PITCH = 10.0
 KERNEL = "bspline"
-GROUND_REACH = 3500.0
-"""Metres: what flattening sees of the ground (``ops.sar.flatten.REACH``), and some pixels of its own."""
+GROUND_REACH = 4800.0
+"""Metres: what flattening sees of the ground (``ops.sar.flatten.REACH``), and some pixels more of up to 224 m."""
 CONCURRENT_READS = 2
+SEA = "at sea level where the layer of heights has none of the sea"
 _NAMES = {
     "sigma0_ellipsoid": "sigma nought, on the ellipsoid",
     "gamma0_ellipsoid": "gamma nought, on the ellipsoid",
@@ -92,6 +93,7 @@ class S1Grd(Copernicus):
                 "speckle_filter": "none",
                 "discarded": ["shadow", "layover"] if options.convention == RTC else [],
                 **({"dem_datum": options.datum} if options.datum else {}),
+                **({"sea": SEA} if options.terrain else {}),
             },
             kernel=KERNEL,
         )
@@ -112,13 +114,23 @@ class S1Grd(Copernicus):
 
         Raises:
             ConfigError: a slot without times.
-            MissingDependency: PROJ lacks the file of the geoid that ``dem_datum`` names.
+            TriedOut, RateLimited, SourceError: from the catalogue.
         """
         from m3leo_prep.sources.copernicus.grd.finding import find_images
-        from m3leo_prep.sources.copernicus.grd.heights import check_geoid
 
-        check_geoid(self._options.datum)
         yield from find_images(self._options.bands, self._options.tracks, area, slots)
+
+    def check_datum(self, vertical_datum: str) -> None:
+        """Raise if heights above this cannot be brought above the ellipsoid, where images are placed on them.
+
+        Raises:
+            ConfigError: it is not clear what they are above, or ``dem_datum`` contradicts it.
+            MissingDependency: PROJ lacks the file of the geoid.
+        """
+        from m3leo_prep.sources.copernicus.grd.heights import check_geoid, datum_of
+
+        if self._options.terrain:
+            check_geoid(datum_of(self._options.datum, vertical_datum, self.product))
 
     def read(self, items: Sequence[Item], geobox: GeoBox, slot: Slot) -> Iterable[Raster | Absent]:  # noqa: ARG002  items are dated
         """Yield the power of each image on ``geobox`` itself.
@@ -165,3 +177,4 @@ class S1Grd(Copernicus):
 if TYPE_CHECKING:
     _source: type[Source] = S1Grd
     _on_heights: type[OnHeights] = S1Grd
+    _on_datum: type[OnDatum] = S1Grd

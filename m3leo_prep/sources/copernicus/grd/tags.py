@@ -93,9 +93,7 @@ def time(node: Element, path: str, where: str) -> datetime:
         raise CorruptError(f"<{path}> is no time: {said[:40]!r}", where=where) from None
 
 
-def pairs(
-    node: Element, keys: str, values: str, where: str, *, offset: float = 0.0
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def pairs(node: Element, keys: str, values: str, where: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return two lists of numbers that belong together, the first one rising.
 
     Args:
@@ -103,7 +101,6 @@ def pairs(
         keys: path of the first list.
         values: path of the second.
         where: name of the file.
-        offset: is added to the first.
 
     Raises:
         CorruptError: one is missing, they differ in length, or the first does not rise.
@@ -113,4 +110,4 @@ def pairs(
         raise CorruptError(f"has {len(second)} <{values}> for {len(first)} <{keys}>", where=where)
     if (np.diff(first) <= 0).any():
         raise CorruptError(f"<{keys}> does not rise", where=where)
-    return first + offset, second
+    return first, second

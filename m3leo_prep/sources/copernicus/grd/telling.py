@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import shapely
 
 from m3leo_prep.core.raster import Item, Slot
+from m3leo_prep.sources._backscatter import gaps
 from m3leo_prep.sources.copernicus.grd.options import Options
 
 if TYPE_CHECKING:
@@ -26,28 +27,29 @@ BESIDE = 3_100_000
 MANIFEST = 25_000
 TILT = 1.5
 """Area of the upright box, in the image, around a window that lies slanted in it, over that of the window."""
-_NAMED = 6
-"""Slots that are named one by one."""
 NOTE = "bytes are those of the blocks that windows touch, from the files' sizes"
 
 
 def estimate(options: Options, windows: Sequence[GeoBox], slots: Sequence[Slot], items: Sequence[Item]) -> Cost:
     """Return requests and bytes of reading windows in slots; metadata only.
 
-    A window of n pixels touches (n - 1) / block + 1 blocks along an axis, on average over where it lies.
+    A window of n pixels touches (n - 1) / block + 1 blocks along an axis, on average over where it lies. Images that
+    are no COG are stored by lines: all of each line is read.
     """
     from m3leo_prep.sources.copernicus.service.volume import estimated
     from m3leo_prep.sources.local.outline import footprint
 
     here = [item for item in items if any(slot.contains(item.datetime) for slot in slots)]
     tree = shapely.STRtree([item.footprint for item in here])
+    # By image, the blocks that are read of its whole number of them.
     touched: dict[int, float] = {}
-    for window in windows:
-        pixels = [n * abs(window.transform.a) / 10.0 * TILT**0.5 for n in window.shape]
-        blocks = ((pixels[0] - 1) / BLOCK + 1) * ((pixels[1] - 1) / BLOCK + 1)
-        for number in tree.query(footprint(window), predicate="intersects"):
-            touched[int(number)] = touched.get(int(number), 0.0) + blocks
     total = SIDE[0] * SIDE[1] / BLOCK**2
+    for window in windows:
+        lines, samples = (n * abs(window.transform.a) / 10.0 * TILT**0.5 for n in window.shape)
+        blocks = ((lines - 1) / BLOCK + 1) * ((samples - 1) / BLOCK + 1)
+        for number in map(int, tree.query(footprint(window), predicate="intersects")):
+            read = blocks if here[number].properties["is_cog"] else lines / SIDE[1] * total
+            touched[number] = touched.get(number, 0.0) + read
     n_requests, n_bytes, unknown = 0.0, 0.0, 0
     for number, blocks in touched.items():
         item = here[number]
@@ -65,22 +67,7 @@ def advise(options: Options, items: Sequence[Item], slots: Sequence[Slot]) -> li
     """Return warnings: directions and slots without an image, missing polarisations, images that are no COG."""
     if not items:
         return ["no image at all: Sentinel-1 has none of the wide swath there and then (`orbits:`, `relative_orbits:`)"]
-    warnings = []
-    for way in dict.fromkeys(band.direction for band in options.bands):
-        own = [item for item in items if item.properties["orbit_direction"] == way]
-        empty = [slot.label for slot in slots if not any(slot.contains(item.datetime) for item in own)]
-        if not own:
-            other = "descending" if way == "ascending" else "ascending"
-            warnings.append(f"no {way} image at all: `orbits: [{other}]` drops its bands")
-        elif empty:
-            warnings.append(f"no {way} image in {_names(empty)}")
-        for layer in dict.fromkeys(band.polarisation for band in options.bands if band.direction == way):
-            without = [item for item in own if layer not in str(item.properties["polarisations"]).split()]
-            if without:
-                have = sorted({str(item.properties["polarisations"]) for item in without})
-                warnings.append(
-                    f"{len(without):,} of {len(own):,} {way} images have no {layer}: they have {' or '.join(have)}"
-                )
+    warnings = gaps(options.bands, items, slots, lambda item: str(item.properties["polarisations"]).split(), "image")
     whole = sum(not item.properties["is_cog"] for item in items)
     if whole:
         warnings.append(f"{whole:,} of {len(items):,} images are no COG: more of each file is fetched than is used")
@@ -93,8 +80,3 @@ def _read(options: Options, item: Item) -> list[str]:
     way = item.properties["orbit_direction"]
     wanted = dict.fromkeys(band.polarisation for band in options.bands if band.direction == way)
     return [one for one in wanted if one in has]
-
-
-def _names(labels: Sequence[str]) -> str:
-    rest = len(labels) - _NAMED
-    return ", ".join(labels) if rest <= 1 else f"{', '.join(labels[:_NAMED])} and {rest:,} more"

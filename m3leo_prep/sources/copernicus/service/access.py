@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from m3leo_prep.core.errors import CredentialsError, SourceError
 from m3leo_prep.sources.copernicus.service.hosts import BUCKET, hosts
-from m3leo_prep.sources.copernicus.service.login import LOG_IN, keys, login
+from m3leo_prep.sources.copernicus.service.login import KEYS_PAGE, LOG_IN, keys, login
 from m3leo_prep.sources.remote.access import Access
 
 if TYPE_CHECKING:
@@ -36,15 +36,17 @@ def access() -> Access:
         raise CredentialsError("there is no login for the Copernicus Data Space", hint=LOG_IN)
     from m3leo_prep.sources.copernicus.service.tokens import tokens
 
+    there = hosts()
     return Access(
         NAME,
-        endpoint=hosts().objects,
+        endpoint=there.objects,
         region=REGION,
         keys=found,
         auth=tokens() if login() is not None else None,
         connections=CONNECTIONS,
         per_minute=PER_MINUTE,
-        hint=LOG_IN,
+        shared=f"{there.download} {there.objects}",
+        hint=LOG_IN if found is None else f"keys expire: make new ones at {KEYS_PAGE}, then {LOG_IN}",
     )
 
 

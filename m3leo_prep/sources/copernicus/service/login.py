@@ -10,7 +10,7 @@ from pathlib import Path
 
 from m3leo_prep.core.errors import ConfigError, CredentialsError
 from m3leo_prep.sources._secrets import netrc_login, netrc_path, warn_of_readers
-from m3leo_prep.sources.copernicus.service.hosts import Hosts, hosts
+from m3leo_prep.sources.copernicus.service.hosts import BUCKET, Hosts, hosts
 from m3leo_prep.sources.remote.access import Keys
 
 USER, PASSWORD = "CDSE_USERNAME", "CDSE_PASSWORD"
@@ -115,8 +115,9 @@ def _keys() -> tuple[Keys, str] | None:
     if not access and not secret:
         access, secret = _profile(path)
         where = f"profile {PROFILE} of {path}"
-    if not access and not secret:
-        return None
+        if not access and not secret:
+            return None
+        warn_of_readers(path)
     if not (access and secret):
         raise CredentialsError("an access key and a secret key belong together; one is missing", where=where)
     return Keys(access.strip(), secret.strip()), where
@@ -145,7 +146,11 @@ def _probed() -> Iterator[str]:
         yield f"user {found.user} by {found.where}"
     stored = _keys()
     if stored is not None:
-        from m3leo_prep.sources.copernicus.service.objects import check
+        from m3leo_prep.sources.copernicus.service.access import access
+        from m3leo_prep.sources.remote.objects import check
 
-        check(*stored)
+        try:
+            check(BUCKET, access())
+        except CredentialsError as error:
+            raise CredentialsError(error.message, where=f"keys of {stored[1]}", hint=error.hint) from None
         yield f"keys of the object store by {stored[1]}"

@@ -14,11 +14,12 @@ import hashlib
 import hmac
 import json
 import os
+import secrets
 import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from http import HTTPStatus
@@ -83,7 +84,7 @@ class TokenManager:
 
         Raises:
             CredentialsError: the identity server refuses the login.
-            TriedOut, RateLimited: it does not answer.
+            TriedOut, RateLimited: it does not answer, or nonsense.
             StoreError: the session cannot be noted.
         """
         return {"Authorization": f"Bearer {self.token()}"} if hosts().trusts(host) else {}
@@ -109,7 +110,7 @@ class TokenManager:
                     stored = self._read()  # another process may have been here before
                     if stored is None or not self._holds(stored, refused):
                         stored = self._refreshed(stored) or self._logged_in()
-                        write_secret(self._file, json.dumps(asdict(stored)).encode())
+                        self._write(stored)
                     self._tokens = stored
             return self._tokens.access
 
@@ -140,34 +141,49 @@ class TokenManager:
         body = urlencode({"client_id": CLIENT, **form}).encode()
         kind = {"Content-Type": "application/x-www-form-urlencoded"}
         tries = Tries(self._host)
-        tries.turn(self._host)
-        now = self._clock()
-        with answer("POST", self._url, kind, tries, body=body, follow=False) as response:
-            if response.status in {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-                if form["grant_type"] == "refresh_token":
-                    return None
-                refuse(response, f"user {self._login.user} by {self._login.where}", self)
-            if response.status != HTTPStatus.OK:
-                raise SourceError(f"the identity server answers {response.status}", where=self._host)
-            try:
-                return _tokens(json.loads(response.read()), now)
-            except (HTTPError, ValueError, KeyError, TypeError):
-                fault = "the identity server's answer cannot be read"
-        raise SourceError(fault, where=self._host)  # outside of `except`: that error may hold tokens
+        while True:
+            tries.turn(self._host)
+            now = self._clock()
+            with answer("POST", self._url, kind, tries, body=body, follow=False) as response:
+                if response.status in {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+                    if form["grant_type"] == "refresh_token":
+                        return None
+                    refuse(response, f"user {self._login.user} by {self._login.where}", self)
+                if response.status != HTTPStatus.OK:
+                    raise SourceError(f"the identity server answers {response.status}", where=self._host)
+                with suppress(HTTPError, ValueError, KeyError, TypeError):
+                    return _tokens(json.loads(response.read()), now)
+            # A cut, or a page: it may pass. Outside of `except`: that error may hold tokens.
+            tries.failed("the identity server's answer cannot be read")
 
     def _read(self) -> Tokens | None:
-        """Return the tokens that the file holds; None if there are none, or somebody else might have written them."""
+        """Return the tokens that the file holds.
+
+        None if there are none, somebody else might have written them, or they were had by another password: one that
+        does not hold is told at once, not when the session of the one before it ends.
+        """
         try:
             with self._file.open("rb") as file:
                 state = os.fstat(file.fileno())
                 if state.st_uid != os.getuid() or state.st_mode & 0o077:
                     return None
                 found: dict[str, Any] = json.loads(file.read())
+                if not hmac.compare_digest(str(found["proof"]), self._proof(bytes.fromhex(found["salt"]))):
+                    return None
                 return Tokens(
                     str(found["access"]), str(found["refresh"]), float(found["until"]), float(found["refresh_until"])
                 )
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+    def _write(self, tokens: Tokens) -> None:
+        salt = secrets.token_bytes(16)
+        kept = {**asdict(tokens), "salt": salt.hex(), "proof": self._proof(salt)}
+        write_secret(self._file, json.dumps(kept).encode())
+
+    def _proof(self, salt: bytes) -> str:
+        """Return what tells the password from others, and not what it is: trying one takes 4 MB and 10 ms."""
+        return hashlib.scrypt(self._login.password.encode(), salt=salt, n=2**12, r=8, p=1, dklen=16).hex()
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

@@ -169,16 +169,16 @@ class SnapCoherence(MadeBySnap):
             found = self.around(item, geobox, self.pitch)
             if found is None:
                 continue
-            planes, where = found
+            estimate, where = found.planes[COHERENCE], found.geobox
             # SNAP's no data is exactly 0, which no estimate over a window of many pixels is.
-            seen = np.isfinite(planes[COHERENCE]) & (planes[COHERENCE] > 0)
+            seen = np.isfinite(estimate) & (estimate > 0)
             if COHERENCE in self._names:
-                yield Raster(planes[COHERENCE][None], seen[None], where, item, COHERENCE)
+                yield Raster(estimate[None], seen[None], where, found.item, COHERENCE)
             if PHASE in self._names:
-                real, imaginary = planes[REAL], planes[IMAGINARY]
+                real, imaginary = found.planes[REAL], found.planes[IMAGINARY]
                 phase = np.arctan2(imaginary, real)
                 there = seen & np.isfinite(phase) & ((real != 0) | (imaginary != 0))
-                yield Raster(phase[None], there[None], where, item, PHASE)
+                yield Raster(phase[None], there[None], where, found.item, PHASE)
 
 
 def chosen_swaths(given: Any, where: str) -> tuple[Swath, ...]:

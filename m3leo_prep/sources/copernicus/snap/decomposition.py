@@ -159,16 +159,15 @@ class SnapHAlpha(MadeBySnap):
             found = self.around(item, geobox, self.pitch)
             if found is None:
                 continue
-            planes, where = found
             # SNAP's no data is 0 in all three: no covariance has all of them 0 but that of nothing.
-            seen = np.all([np.isfinite(plane) for plane in planes.values()], axis=0)
-            seen &= np.any([plane != 0 for plane in planes.values()], axis=0)
+            seen = np.all([np.isfinite(plane) for plane in found.planes.values()], axis=0)
+            seen &= np.any([plane != 0 for plane in found.planes.values()], axis=0)
             at = self._ways.index(str(item.properties["orbit_direction"]))
-            shape = (len(self._ways), *where.shape)
+            shape = (len(self._ways), *found.geobox.shape)
             for name in NAMES:
                 data, valid = np.zeros(shape, np.float32), np.zeros(shape, bool)
-                data[at], valid[at] = planes[name], seen
-                yield Raster(data, valid, where, item, name)
+                data[at], valid[at] = found.planes[name], seen
+                yield Raster(data, valid, found.geobox, found.item, name)
 
 
 if TYPE_CHECKING:

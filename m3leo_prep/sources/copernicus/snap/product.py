@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +29,21 @@ ANCHORS = (500_000, 10_000_000)
 """Easting and northing, in metres, that the chips' grid counts from; northing 0 north of the equator."""
 HOURS = 0.25, 1.5
 """That a scene takes, roughly: nobody has measured it here."""
+BESIDE = 1.7
+"""What SNAP writes over what is kept of it: its image is upright, that of the scene lies slanted in it."""
+ANY_ZONE = 32601
+"""Stands for the zone where only the number of bands is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A part of a result."""
+
+    planes: Mapping[str, NDArray[np.float32]]
+    """(y, x) by our name of the band."""
+    geobox: GeoBox
+    item: Item
+    """Of which it is known now with which orbits it was made: property ``orbit_files``."""
 
 
 class MadeBySnap(Copernicus):
@@ -43,8 +60,8 @@ class MadeBySnap(Copernicus):
     def scenes(self) -> tuple[str, ...]:
         """Names of an item's properties that name the products it is made of."""
 
-    def around(self, item: Item, geobox: GeoBox, pitch: float) -> tuple[dict[str, NDArray[np.float32]], GeoBox] | None:
-        """Return an item's bands, (y, x), by our name, around ``geobox``, and where they are; None if none are there.
+    def around(self, item: Item, geobox: GeoBox, pitch: float) -> Cut | None:
+        """Return what an item's result holds around ``geobox``; None if it does not reach there.
 
         The item's result is made where it is not here yet, which takes SNAP tens of minutes.
 
@@ -58,11 +75,14 @@ class MadeBySnap(Copernicus):
 
         task = self.task(item, Grid(zone(geobox), pitch))
         path = shelf.result(task, installed.find(), product)
-        return _cut(str(path), tuple(task.bands), geobox, item.id)
+        return _cut(str(path), tuple(task.bands), geobox, item)
 
     def estimate(self, windows: Sequence[GeoBox], slots: Sequence[Slot], items: Sequence[Item]) -> Cost:
-        """Return what fetching the scenes takes, whole and each once; what SNAP takes then is told in a note."""
+        """Return what fetching the scenes takes, whole and each once; what SNAP and its results take, in notes."""
+        from m3leo_prep.core.polygons import geodesic_km2
         from m3leo_prep.sources.copernicus.service.volume import estimated
+        from m3leo_prep.sources.snap.chains import Grid
+        from m3leo_prep.sources.snap.shelf import folder
 
         del windows, slots
         sizes = {
@@ -73,6 +93,16 @@ class MadeBySnap(Copernicus):
         }
         low, high = (len(items) * hours for hours in HOURS)
         notes = [f"SNAP then takes about {low:,.0f} to {high:,.0f} hours for {len(items):,} results, one at a time"]
+        pitch = self.describe().pitch or 1.0
+        made = [
+            geodesic_km2(item.footprint) * 1e6 / pitch**2 * len(self.task(item, Grid(ANY_ZONE, pitch)).bands) * 4
+            for item in items
+        ]
+        if made:
+            notes.append(
+                f"the results are kept in {folder()}: up to {sum(made) / 1e9:,.1f} GB, and "
+                f"{max(made) * BESIDE / 1e9:,.1f} GB more while one is made"
+            )
         unknown = sum(size == 0 for size in sizes.values())
         if unknown:
             notes.append(f"the catalogue tells no size of {unknown:,} of {len(sizes):,} scenes")
@@ -145,10 +175,8 @@ def zone(geobox: GeoBox) -> int:
     return found
 
 
-def _cut(
-    path: str, names: Sequence[str], geobox: GeoBox, where: str
-) -> tuple[dict[str, NDArray[np.float32]], GeoBox] | None:
-    """Return the bands of a result around ``geobox``, with the port's margin, and where they are.
+def _cut(path: str, names: Sequence[str], geobox: GeoBox, item: Item) -> Cut | None:
+    """Return the bands of a result around ``geobox``, with the port's margin.
 
     Raises:
         CorruptError: it cannot be read.
@@ -158,9 +186,11 @@ def _cut(
     from rasterio.windows import Window as Block
 
     from m3leo_prep.sources._native import NativeGrid, Window
+    from m3leo_prep.sources.snap.making import TAG
 
     try:
         with rasterio.open(path, sharing=False) as raster:
+            orbits = str(json.loads(raster.tags()[TAG])["orbits"])
             at = raster.transform
             grid = NativeGrid(str(raster.crs), at.a, at.c, at.f)
             whole = Window(0, raster.height, 0, raster.width)
@@ -170,7 +200,8 @@ def _cut(
             numbers = [raster.descriptions.index(name) + 1 for name in names]
             rows, columns = window.row1 - window.row0, window.col1 - window.col0
             data = raster.read(numbers, window=Block(window.col0, window.row0, columns, rows))
-    except (RasterioError, ValueError) as error:
+    except (RasterioError, KeyError, ValueError) as error:
         hint = f"remove {path} and build again: SNAP makes it anew"
-        raise CorruptError(f"the result of SNAP cannot be read: {error}", where=where, hint=hint) from error
-    return dict(zip(names, data, strict=True)), grid.geobox(window)
+        raise CorruptError(f"the result of SNAP cannot be read: {error}", where=item.id, hint=hint) from error
+    told = replace(item, properties={**item.properties, "orbit_files": orbits})
+    return Cut(dict(zip(names, data, strict=True)), grid.geobox(window), told)

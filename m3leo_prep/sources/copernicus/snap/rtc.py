@@ -165,7 +165,7 @@ class SnapRtc(MadeBySnap):
         found = self.around(item, geobox, self.pitch) if held else None
         if found is None:
             return
-        planes, where = found
+        planes, where = found.planes, found.geobox
         shape = (len(self._bands), *where.shape)
         data, valid, masked = np.zeros(shape, np.float32), np.zeros(shape, bool), np.zeros(shape, bool)
         hidden = planes[MASK].astype(np.uint8)
@@ -177,14 +177,14 @@ class SnapRtc(MadeBySnap):
                 dropped = (hidden & self._bits) != 0
                 valid[k] = number & ~dropped
                 masked[k] = (number & dropped) | (~number & (hidden != 0))
-        yield Raster(data, valid, where, item, BACKSCATTER, masked)
+        yield Raster(data, valid, where, found.item, BACKSCATTER, masked)
         if self.incidence:
             ways = list(self._ways())
             angle = np.zeros((len(ways), *where.shape), np.float32)
             seen = np.zeros(angle.shape, bool)
             angle[ways.index(str(way))] = planes[INCIDENCE]
             seen[ways.index(str(way))] = np.isfinite(planes[INCIDENCE]) & (planes[INCIDENCE] != 0)
-            yield Raster(angle, seen, where, item, INCIDENCE)
+            yield Raster(angle, seen, where, found.item, INCIDENCE)
 
     def _held(self, item: Item) -> tuple[str, ...]:
         """Return the polarisations that are wanted of a scene and that it has."""

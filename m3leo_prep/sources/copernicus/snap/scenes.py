@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from m3leo_prep.core.raster import Slot
-from m3leo_prep.sources.copernicus.grd.finding import direction, spans, track
+from m3leo_prep.sources.stac.passes import dated, direction, track
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from m3leo_prep.sources.stac.found import Found
 
 COLLECTIONS = {"GRDH": "sentinel-1-grd", "SLC_": "sentinel-1-slc"}
-"""By type as the products' names say it (https://stac.dataspace.copernicus.eu/v1)."""
+"""By type as the products' names say it (https://stac.dataspace.copernicus.eu/v1; items as the generator of that
+catalogue has them: https://github.com/eu-cdse/eometadatatool, ``stac/sentinel-1-slc/examples``)."""
 _NAME = re.compile(
     r"(?P<platform>S1[A-Z])_IW_(?P<type>GRDH|SLC_)_1S(?P<seen>[SD][HV])_(?P<start>\d{8}T\d{6})_(?P<stop>\d{8}T\d{6})_"
     r"(?P<orbit>\d{6})_(?P<datatake>[0-9A-F]{6})_(?:[0-9A-F]{4})?(?P<cog>_COG)?(?:\.SAFE)?"
@@ -70,7 +71,7 @@ def find_scenes(
     from m3leo_prep.sources.stac.search import search
 
     found: list[Found] = []
-    for start, end in spans(slots):
+    for start, end in dated(slots):
         found += search(catalogue(CDSE), [COLLECTIONS[kind]], area, start, end)
     return [
         scene
@@ -102,7 +103,8 @@ def _scene(found: Found) -> Scene:
     name = _NAME.fullmatch(found.id)
     assert name is not None
     assert found.start is not None
-    sizes = [int(asset.properties.get("file:size") or 0) for asset in found.assets.values()]
+    sizes = {name.lower(): int(asset.properties.get("file:size") or 0) for name, asset in found.assets.items()}
+    archive = sizes.pop("product", 0)  # all the others together; GRD have a capital P
     return Scene(
         name=found.id.removesuffix(".SAFE"),
         platform=name["platform"],
@@ -112,7 +114,7 @@ def _scene(found: Found) -> Scene:
         direction=direction(found),
         track=track(found),
         polarisations=POLARISATIONS[name["seen"]],
-        size=sum(sizes),
+        size=archive or sum(sizes.values()),
         # Another processing is another name; what the archive repairs has another time.
         version=str(found.properties.get("processing:datetime") or found.properties.get("created") or ""),
     )

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from m3leo_prep.sources.gee.service.slots import Slots
+from m3leo_prep.sources._slots import Slots
 
 CAP = 40
 """Requests at once of a project at one endpoint: "Max concurrent requests" of the page above."""

@@ -14,11 +14,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from m3leo_prep.core.errors import MissingDependency, PrepError, QuotaReached, RateLimited, TransientError, TriedOut
+from m3leo_prep.sources._slots import Slots, folder_of
 from m3leo_prep.sources.gee.profiles import watched
 from m3leo_prep.sources.gee.service.credentials import HIGH_VOLUME, Login, endpoint, find_login
 from m3leo_prep.sources.gee.service.failures import Failure, failure
 from m3leo_prep.sources.gee.service.limiter import BURST, CAP, RATE, Limiter, Statistics
-from m3leo_prep.sources.gee.service.slots import Slots, folder_of
 
 if TYPE_CHECKING:
     from m3leo_prep.sources.gee.service.transport import Transport

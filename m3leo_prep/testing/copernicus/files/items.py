@@ -37,6 +37,11 @@ COMMON: Mapping[str, Any] = MappingProxyType(
 """Properties of each of CDSE's items."""
 
 
+def extensions(**versions: str) -> list[str]:
+    """Return addresses of extensions by their versions: without them clients overlook what they say of projections."""
+    return [f"https://stac-extensions.github.io/{name}/v{version}/schema.json" for name, version in versions.items()]
+
+
 def moment(when: datetime) -> str:
     """Return a time as the catalogues write it."""
     return f"{when:%Y-%m-%dT%H:%M:%S.%fZ}"
@@ -82,7 +87,10 @@ def cdse_item(
     return {
         "type": "Feature",
         "stac_version": "1.1.0",
-        "stac_extensions": [],
+        "stac_extensions": [
+            *extensions(authentication="1.1.0", eo="2.0.0", file="2.1.0", grid="1.1.0", processing="1.2.0"),
+            *extensions(product="1.0.0", projection="2.0.0", raster="2.0.0", sar="1.3.0", sat="1.1.0", storage="2.0.0"),
+        ],
         "collection": collection,
         "id": Path(product.name).stem,
         "bbox": list(product.footprint.bounds),

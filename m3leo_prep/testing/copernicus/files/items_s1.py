@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m3leo_prep.testing._rasters import lonlat_outline
-from m3leo_prep.testing.copernicus.files.items import COG, cdse_file, cdse_item, moment
+from m3leo_prep.testing.copernicus.files.items import COG, cdse_file, cdse_item, extensions, moment
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -106,7 +106,7 @@ def write_rtc(blobs: Path, scene: Scene, geobox: GeoBox, images: Mapping[str, ND
     return {
         "type": "Feature",
         "stac_version": "1.0.0",
-        "stac_extensions": [],
+        "stac_extensions": extensions(sar="1.0.0", sat="1.0.0", projection="1.1.0", raster="1.1.0", file="2.1.0"),
         "collection": "sentinel-1-rtc",
         "id": f"{scene.name.rpartition('_')[0]}_rtc",
         "bbox": list(outline.bounds),

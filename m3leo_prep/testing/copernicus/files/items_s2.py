@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from m3leo_prep.testing.copernicus.files.items import COG, cdse_file, cdse_item, moment
+from m3leo_prep.testing.copernicus.files.items import COG, cdse_file, cdse_item, extensions, moment
 from m3leo_prep.testing.copernicus.files.s2 import PITCHES, write_cog
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def _item(scene: Scene, name: str, properties: dict[str, Any], assets: dict[str,
     return {
         "type": "Feature",
         "stac_version": "1.0.0",
-        "stac_extensions": [],
+        "stac_extensions": extensions(eo="1.1.0", grid="1.0.0", projection="1.1.0", raster="1.1.0"),
         "collection": "sentinel-2-l2a",
         "id": name,
         "bbox": list(outline.bounds),

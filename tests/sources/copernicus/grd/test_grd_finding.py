@@ -1,6 +1,8 @@
 """Which images a layer has: each acquisition once, whatever copies of it the archive holds; and what options say."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from odc.geo.geobox import GeoBox
@@ -9,13 +11,16 @@ from shapely.geometry import box
 from m3leo_prep.core.errors import ConfigError, SourceError
 from m3leo_prep.core.raster import Slot
 from m3leo_prep.ports.heights import OnHeights
+from m3leo_prep.sources._backscatter import BOTH, choose_bands
 from m3leo_prep.sources.copernicus import Copernicus
 from m3leo_prep.sources.copernicus.grd.files import Product
-from m3leo_prep.sources.copernicus.grd.finding import described, once, spans
-from m3leo_prep.sources.copernicus.grd.heights import datum_of, ellipsoidal
+from m3leo_prep.sources.copernicus.grd.finding import described, images, once
+from m3leo_prep.sources.copernicus.grd.heights import datum_of
 from m3leo_prep.sources.http.auth import Auth
 from m3leo_prep.sources.remote.access import Access, Keys
+from m3leo_prep.sources.stac import Stac
 from m3leo_prep.sources.stac.found import Asset, Found
+from m3leo_prep.sources.stac.passes import dated, direction, track
 
 # Both are real: the product, and the copy as COG that was made of it.
 SAFE = "S1C_IW_GRDH_1SDV_20250421T053447_20250421T053516_001987_003FE6_9B29"
@@ -83,6 +88,20 @@ def test_other_modes_are_left_out():
     assert list(once([found(name) for name in names])) == []
 
 
+def test_only_images_of_the_layer_are_items():
+    day = datetime(2025, 4, 21, tzinfo=UTC)
+    both, slots = choose_bands([], BOTH), [Slot("day", day, day + timedelta(1))]
+    some = [found(COG), found(SAFE), found(NEXT)]
+    (item, _) = images(some, both, (), slots)
+    assert (item.id, item.properties["other_copies"]) == (COG, 1)
+    # What began before the slot is not in it, though the catalogue finds it there.
+    late = [Slot("late", day + timedelta(hours=5, minutes=35), day + timedelta(1))]
+    assert [one.id for one in images(some, both, (), late)] == [NEXT]
+    assert list(images(some, choose_bands(["vv_asc"], BOTH), (), slots)) == []
+    assert list(images(some, both, (7, 9), slots)) == []
+    assert len(list(images(some, both, (7, 8), slots))) == 2
+
+
 def test_slices_of_one_pass_are_one_acquisition():
     first, second = (described(found(name), 0) for name in (COG, NEXT))
     assert first.acquisition == second.acquisition
@@ -127,10 +146,30 @@ def test_an_item_without_files_is_told():
 
 def test_slots_need_times():
     with pytest.raises(ConfigError, match="of which time"):
-        spans([Slot("static")])
+        dated([Slot("static")])
     day = datetime(2025, 4, 1, tzinfo=UTC)
     months = [Slot("b", day + timedelta(30), day + timedelta(60)), Slot("a", day, day + timedelta(30))]
-    assert spans(months) == [(day, day + timedelta(60))]
+    assert dated(months) == [(day, day + timedelta(60))]
+
+
+@pytest.mark.parametrize(("key", "tell"), [("sat:orbit_state", direction), ("sat:relative_orbit", track)])
+def test_an_image_that_cannot_be_sorted_is_told_not_left_out(key, tell):
+    one = found(COG)
+    with pytest.raises(SourceError, match="the catalogue tells no"):
+        tell(replace(one, properties={name: value for name, value in one.properties.items() if name != key}))
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"), [("003.91", "3.91"), ("03.31", "3.31"), ("2.72", "2.72"), ("001.00", None), ("N/A", None)]
+)
+def test_the_version_of_the_processor_is_recorded_as_far_as_the_catalogue_tells_it(said, kept):
+    one = found(COG)
+    told = described(replace(one, properties={**one.properties, "processing:version": said}), 0).properties
+    assert told.get("product_version") == kept
+
+
+def test_product_and_copy_are_one_acquisition_even_if_searches_find_one_of_them_each():
+    assert described(found(SAFE), 0).acquisition == described(found(COG), 0).acquisition == "S1C-003FE6"
 
 
 def test_what_the_layer_is():
@@ -147,11 +186,15 @@ def test_what_the_layer_is():
     assert (told["geolocation"], told["noise_removed"]) == ("gcp_ellipsoid", False)
 
 
-@pytest.mark.parametrize("name", ["entropy", "alpha", "anisotropy", "Entropy", "alpha_asc"])
-def test_what_needs_the_phase_names_the_product_that_has_it(name):
+@pytest.mark.parametrize("source", [partial(Copernicus, product="s1-grd"), partial(Stac, product="s1-rtc")])
+@pytest.mark.parametrize(
+    ("name", "product"),
+    [("entropy", "s1-h-a-alpha-snap"), ("Alpha_asc", "s1-h-a-alpha-snap"), ("coherence", "s1-coherence-snap")],
+)
+def test_what_needs_the_phase_names_the_product_that_has_it(source, name, product):
     with pytest.raises(ConfigError, match="NEEDS_SLC") as told:
-        Copernicus(product="s1-grd", bands=[name])
-    assert "s1-h-a-alpha-snap" in told.value.hint
+        source(bands=[name])
+    assert f"source: copernicus, product: {product}" in told.value.hint
 
 
 @pytest.mark.parametrize(
@@ -180,21 +223,14 @@ def test_terrain_without_heights_is_told():
 
 
 def test_a_datum_is_never_guessed():
-    def heights(geobox):
-        raise AssertionError
-
-    heights.vertical_datum = ""
-    assert datum_of("egm96", heights, "x") == "egm96"
+    assert datum_of("egm96", "", "x") == "egm96"
     with pytest.raises(ConfigError, match="not known what"):
-        datum_of("", heights, "x")
-    heights.vertical_datum = "EGM2008 (EPSG:3855)"
-    assert datum_of("", heights, "x") == "egm2008"
+        datum_of("", "", "x")
+    assert datum_of("", "EGM2008 (EPSG:3855)", "x") == "egm2008"
     with pytest.raises(ConfigError, match="but the heights are above egm2008"):
-        datum_of("ellipsoid", heights, "x")
-    heights.vertical_datum = "mean sea level"
+        datum_of("ellipsoid", "EGM2008 height", "x")
     with pytest.raises(ConfigError, match="not known what"):
-        datum_of("", heights, "x")
-    assert ellipsoidal(heights, "ellipsoid") is heights
+        datum_of("", "mean sea level", "x")
 
 
 def test_what_it_takes_and_what_to_know():
@@ -206,6 +242,9 @@ def test_what_it_takes_and_what_to_know():
     cost = source.estimate([window], slots, [item])
     assert 10 < cost.requests < 100
     assert 10e6 < cost.bytes < 50e6
+    # Of one that is no COG, all of each line: 25,000 samples for 1,254 lines of it.
+    lines = source.estimate([window], slots, [described(found(SAFE), 0)])
+    assert lines.bytes == pytest.approx(2 * 754069881 * 1254 / 16_700, rel=0.07)
     half = described(found(NEXT, "vv"), 0)
     assert source.advise([item, half], slots) == [
         "no descending image in may",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 import pytest
 
 from m3leo_prep.blobs.http import answer
-from m3leo_prep.core.errors import CredentialsError, NoData
+from m3leo_prep.core.errors import CorruptError, CredentialsError, NoData
+from m3leo_prep.sources.copernicus.grd.files import Product
 from m3leo_prep.sources.copernicus.service.access import access
 from m3leo_prep.sources.http.patience import Tries
 from m3leo_prep.sources.remote.files import ranges
@@ -47,6 +49,29 @@ def test_four_connections_whoever_reads(cdse: CopernicusApp, hold: Hold) -> None
     assert cdse.refused == 0
 
 
+def _read(url: str, barrier: Any, out: Any) -> None:
+    barrier.wait(10)
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda k: ranges(url, [(1000 * k, 1000 * k + 7)], access())[0], range(12)))
+    out.put(found == [CONTENT[1000 * k : 1000 * k + 7] for k in range(12)])
+
+
+def test_four_connections_of_all_processes_together(cdse: CopernicusApp, hold: Hold) -> None:
+    url = cdse.node_url(hold(), FILE)
+    cdse.latency = 0.01
+    context = multiprocessing.get_context("fork")
+    barrier, out = context.Barrier(3), context.Queue()
+    workers = [context.Process(target=_read, args=(url, barrier, out)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    assert [out.get(timeout=20) for _ in workers] == [True] * 3
+    for worker in workers:
+        worker.join(10)
+    assert 2 <= cdse.most_at_once <= 4
+    assert cdse.refused == 0
+    assert cdse.identity.logins == 1
+
+
 def test_a_token_that_ends_between_parts(cdse: CopernicusApp, hold: Hold) -> None:
     url = cdse.node_url(hold(), FILE)
     for first in range(0, 3000, 1000):
@@ -56,6 +81,15 @@ def test_a_token_that_ends_between_parts(cdse: CopernicusApp, hold: Hold) -> Non
     cdse.faults(faults.error(401), "node", times=None)
     with pytest.raises(CredentialsError):
         ranges(url, [(0, 5)], access())
+
+
+def test_a_file_that_is_not_there_since_its_product_is_offline(cdse: CopernicusApp, hold: Hold) -> None:
+    row = hold("S1A_LATE.SAFE", Online=False)
+    nodes = cdse.node_url(row, "manifest.safe").partition("/Nodes(")[0]
+    image = Product("S1A_LATE", f"s3://eodata/{row['Name']}", nodes, (), access())
+    with pytest.raises(CorruptError, match="the product is offline") as caught:
+        image.ipf()
+    assert caught.value.where == "S1A_LATE.SAFE"
 
 
 def test_what_is_in_a_folder_is_told_to_everybody(cdse: CopernicusApp, hold: Hold) -> None:

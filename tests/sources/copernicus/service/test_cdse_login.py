@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import netrc
+import traceback
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,10 @@ def test_others_who_may_read_the_login_are_warned_of(real: Path) -> None:
     (real / ".netrc").chmod(0o644)
     with pytest.warns(UserWarning, match="chmod 600"):
         login()
+    (real / ".aws").mkdir()
+    (real / ".aws" / "credentials").write_text("[cdse]\naws_access_key_id = A\naws_secret_access_key = s\n")
+    with pytest.warns(UserWarning, match=r"credentials .*chmod 600"):
+        keys()
 
 
 def test_a_broken_netrc_is_told_without_its_words(real: Path) -> None:
@@ -91,6 +96,7 @@ def test_a_broken_netrc_is_told_without_its_words(real: Path) -> None:
 def test_keys_of_the_environment_or_of_their_own_profile(real: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = real / ".aws" / "credentials"
     file.parent.mkdir()
+    file.touch(mode=0o600)
     file.write_text("[default]\naws_access_key_id = AMAZON\naws_secret_access_key = amazon\n")
     assert keys() is None, "Amazon's own keys are shown to nobody else"
     file.write_text(file.read_text() + "[cdse]\naws_access_key_id = A%1\naws_secret_access_key = s\n")
@@ -181,6 +187,19 @@ def test_halves_and_nothing_are_not_stored(real: Path, given: str) -> None:
         CopernicusLogin().store(answers)
     assert "nothing was stored" in caught.value.hint
     assert not list(real.rglob("credentials"))
+    assert not (real / ".netrc").exists()
+
+
+@pytest.mark.parametrize("old", [b"sesame", b"[cdse] # mine\nx = sesame\n", b"[a]\nx = sesame\xff\n"])
+def test_a_file_of_keys_that_is_not_understood_is_left_alone(real: Path, old: bytes) -> None:
+    file = real / ".aws" / "credentials"
+    file.parent.mkdir()
+    file.write_bytes(old)
+    with pytest.raises(ConfigError, match=r"no.* file of profiles") as caught:
+        CopernicusLogin().store({"user": "j", "password": "p", "access": "A", "secret": "s"})
+    assert "sesame" not in "".join(traceback.format_exception(caught.value))
+    assert file.read_bytes() == old
+    assert not (real / ".netrc").exists()
 
 
 def test_volume_time_and_share_of_a_month() -> None:

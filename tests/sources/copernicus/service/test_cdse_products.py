@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from m3leo_prep.core.errors import CorruptError, CredentialsError, NoData, PrepError, RateLimited
-from m3leo_prep.sources.copernicus.service.products import product, unpack
+from m3leo_prep.sources.copernicus.service.products import check_online, product, unpack
 from m3leo_prep.testing.copernicus.app import CopernicusApp
 from m3leo_prep.testing.earthdata import faults
 
@@ -78,10 +78,20 @@ def test_no_size_and_no_checksum_is_no_fault(cdse: CopernicusApp, hold: Hold) ->
 
 
 def test_offline_and_unknown_products_are_told_and_not_asked_for(cdse: CopernicusApp, hold: Hold) -> None:
-    hold(Online=False)
-    with pytest.raises(NoData, match="offline") as caught:
-        product("S1A_IW_GRDH_A")
-    assert "Data Workspace" in caught.value.hint
+    hold("LATE.SAFE", Online=False)
+    # Final, and of this product alone: noted as the reason of a hole that no later build asks for again.
+    for asked in (product, check_online):
+        with pytest.raises(CorruptError, match="offline") as caught:
+            asked("LATE")
+        assert "Data Workspace" in caught.value.hint
+    n_asked = len(cdse.requests)
+    for name in ("LATE.SAFE", "LATE"):
+        with pytest.raises(CorruptError):
+            check_online(name)
+    assert len(cdse.requests) == n_asked, "once for each product"
+    hold()
+    check_online("S1A_IW_GRDH_A")
+    check_online("S1A_UNKNOWN")
     with pytest.raises(NoData, match="no such product"):
         product("S1A_NO")
     assert cdse.counts.keys() == {"products"}

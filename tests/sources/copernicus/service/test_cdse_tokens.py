@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from m3leo_prep.core.errors import CredentialsError, PrepError, RateLimited, SourceError
+from m3leo_prep.core.errors import CredentialsError, PrepError, RateLimited, SourceError, StoreError, TriedOut
 from m3leo_prep.sources.copernicus.service.login import Login
 from m3leo_prep.sources.copernicus.service.products import product
 from m3leo_prep.sources.copernicus.service.tokens import TokenManager, code, tokens
@@ -56,10 +56,10 @@ def test_a_token_is_kept_renewed_and_at_last_had_anew(cdse: CopernicusApp, tmp_p
 def test_a_session_lives_as_long_as_it_is_used(cdse: CopernicusApp, tmp_path: Path) -> None:
     clock = Clock(cdse)
     ours = manager(cdse, tmp_path, clock)
-    for _ in range(30):  # five hours
+    for _ in range(12):  # two hours
         cdse.identity.refusal(f"Bearer {ours.token()}")
         clock.now += 601
-    assert (cdse.identity.logins, cdse.identity.renewals) == (1, 29)
+    assert (cdse.identity.logins, cdse.identity.renewals) == (1, 11)
 
 
 def test_all_threads_share_one_login_and_one_renewal(cdse: CopernicusApp, tmp_path: Path) -> None:
@@ -200,8 +200,10 @@ def test_codes_are_those_of_the_standard() -> None:
     ("fault", "kind"),
     [
         (faults.error(400, "{}"), CredentialsError),
-        (faults.error(200, "<html>maintenance</html>"), SourceError),
-        (faults.error(200, '{"access_token": "secret-abc"}'), SourceError),
+        (faults.error(404, "{}"), SourceError),
+        (faults.error(200, "<html>maintenance</html>"), TriedOut),
+        (faults.error(200, '{"access_token": "secret-abc"}'), TriedOut),
+        (faults.cut(30), TriedOut),
         (faults.rate_limited(), RateLimited),
     ],
 )
@@ -214,10 +216,60 @@ def test_an_identity_server_that_fails(cdse: CopernicusApp, fault: faults.Fault,
 
 
 def test_cuts_and_busy_answers_pass(cdse: CopernicusApp) -> None:
-    for fault in (faults.reset(), faults.gateway_page(), faults.rate_limited(0)):
+    for fault in (faults.reset(), faults.gateway_page(), faults.rate_limited(0), faults.error(200, "<html>")):
         cdse.faults(fault, "token")
     assert tokens().token()
     assert cdse.identity.logins == 1
+
+
+def test_an_answer_that_is_cut_costs_a_session_not_a_build(cdse: CopernicusApp) -> None:
+    """The server has taken the refresh token for used, and nobody has the next one."""
+    first = tokens().token()
+    cdse.identity.forget()
+    cdse.faults(faults.cut(30), "token")
+    assert tokens().token(first) != first
+    assert (cdse.identity.logins, cdse.identity.renewals) == (2, 2)
+
+
+def test_a_session_serves_the_password_that_it_was_had_by(cdse: CopernicusApp, tmp_path: Path) -> None:
+    clock = Clock(cdse)
+    first = manager(cdse, tmp_path, clock).token()
+    with pytest.raises(CredentialsError):
+        TokenManager(Login(cdse.identity.user, "mistyped", "", "here"), tmp_path, clock=clock).token()
+    assert manager(cdse, tmp_path, clock).token() == first, "what another one tried does no harm"
+
+
+def test_a_folder_that_cannot_hold_the_session_is_told(cdse: CopernicusApp, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="session cannot be noted") as caught:
+        manager(cdse, tmp_path / "file" / "logins", Clock(cdse)).token()
+    assert "M3LEO_PREP_CACHE" in caught.value.hint
+    assert cdse.identity.logins == 0, "each worker would take a session of its own"
+
+
+def test_accounts_do_not_share_a_session(cdse: CopernicusApp, tmp_path: Path) -> None:
+    clock = Clock(cdse)
+    first = manager(cdse, tmp_path, clock).token()
+    cdse.identity.user = "joe@example.org"
+    assert manager(cdse, tmp_path, clock).token() != first
+    assert len(list(tmp_path.glob("*.json"))) == 2
+
+
+@pytest.mark.parametrize("skew", [-5000.0, 5000.0])
+def test_a_clock_that_is_wrong(cdse: CopernicusApp, tmp_path: Path, skew: float) -> None:
+    """Lives are told as lengths, so another time than the server's does no harm; a jump costs one renewal."""
+    clock, ours = Clock(cdse), Clock(cdse)
+    cdse.identity.clock = clock
+    ours.now += skew
+    there = manager(cdse, tmp_path, ours)
+    first = there.token()
+    assert cdse.identity.refusal(f"Bearer {first}") is None
+    clock.now += 700
+    ours.now -= 5000
+    assert there.token() == first, "by a clock that was set back it still holds"
+    assert there.renew({"Authorization": f"Bearer {first}"})
+    assert cdse.identity.refusal(f"Bearer {there.token()}") is None
+    assert (cdse.identity.logins, cdse.identity.renewals) == (1, 1)
 
 
 def test_a_server_that_is_not_trusted_gets_no_password(cdse: CopernicusApp, monkeypatch: pytest.MonkeyPatch) -> None:

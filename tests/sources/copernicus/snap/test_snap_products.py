@@ -1,5 +1,6 @@
 """What SNAP makes of scenes of the Data Space, read around chips: the stand-ins for both are real processes."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -57,6 +58,15 @@ def test_snap_gets_the_product_as_delivered_not_its_copy_and_the_last_processing
     (scene,) = scenes
     assert (scene.acquisition, scene.track, scene.polarisations) == ("S1A-043ED0", 37, ("VV", "VH"))
     assert scene.size == 2 * 10**9
+
+
+@pytest.mark.parametrize("name", ["product", "Product"])
+def test_the_archive_is_counted_once(name):
+    """As the real items have it: an asset for each file, and one for all of them together."""
+    one = found(SLC)
+    archive = Asset("https://download.dataspace.copernicus.eu/x", properties={"file:size": 2 * 10**9 + 5})
+    (scene,) = once([replace(one, assets={**one.assets, name: archive})], "SLC_")
+    assert scene.size == 2 * 10**9 + 5
 
 
 def test_other_modes_and_products_are_left_alone():
@@ -161,6 +171,18 @@ def test_costs_are_the_scenes_each_once():
     assert "3 results" in cost.notes[0]
 
 
+def test_how_much_disk_results_take_is_told_beforehand(monkeypatch, tmp_path):
+    """A scene of 250 km x 180 km in pixels of 10 m, each 4 bytes; they are kept, and nobody asked for a limit."""
+    monkeypatch.setenv("M3LEO_PREP_SNAP", str(tmp_path))
+    scene = replace(grd(), footprint=box(8.0, 48.2, 11.37, 49.8))
+    for options, planes in (({"bands": ["vv"]}, 2), ({"bands": ["vv", "vh"], "incidence": True}, 4)):
+        told = " ".join(Copernicus(product=RTC, **options).estimate((), (), [scene, scene]).notes)
+        kept, beside = map(float, re.search(r"up to ([\d.]+) GB, and ([\d.]+) GB more", told).groups())
+        assert kept == pytest.approx(2 * planes * 250_000 * 180_000 / 100 * 4 / 1e9, rel=0.03)
+        assert kept / 2 < beside < kept
+        assert str(tmp_path) in told
+
+
 # -- reading ---------------------------------------------------------------------------------------------------------
 
 
@@ -170,14 +192,20 @@ def app():
         yield started
 
 
+@pytest.fixture(scope="module")
+def installed_snap(tmp_path_factory):
+    """A stand-in whose results are kept from test to test, as a user's are."""
+    return FakeSnap(tmp_path_factory.mktemp("snap"))
+
+
 @pytest.fixture
-def snap(app, tmp_path, monkeypatch):
+def snap(app, installed_snap, tmp_path, monkeypatch):
     """SNAP and the Data Space, which holds three scenes."""
     from m3leo_prep.blobs import http
 
     app.reset()
-    fake = FakeSnap(tmp_path)
-    folders = {"M3LEO_PREP_SNAP": tmp_path / "results", "M3LEO_PREP_CACHE": tmp_path / "cache", "HOME": tmp_path}
+    fake, results = installed_snap, installed_snap.home.with_name("results")
+    folders = {"M3LEO_PREP_SNAP": results, "M3LEO_PREP_CACHE": tmp_path / "cache", "HOME": tmp_path}
     for name in ("M3LEO_PREP_SNAPPY", "CDSE_S3_ACCESS_KEY", "CDSE_S3_SECRET_KEY", "CDSE_TOTP", "NETRC"):
         monkeypatch.delenv(name, raising=False)
     for name, value in {**app.environment, **fake.environment, **folders}.items():
@@ -223,8 +251,9 @@ def test_backscatter_is_what_snap_wrote_on_the_chips_own_pixels(snap):
     np.testing.assert_allclose(angle.data[0], truth(angle.geobox, "localIncidenceAngle"), rtol=1e-6)
     assert angle.valid[0].all()
     assert not angle.valid[1].any()
+    runs = len(snap.runs)
     again = next(iter(source.read([grd()], CHIP.pad(30), JANUARY)))
-    assert len(snap.runs) == 1, "other windows of the zone cost nothing more"
+    assert len(snap.runs) == runs, "other windows of the zone cost nothing more"
     at = [round(number) for number in ~again.geobox.transform * (power.geobox.transform.c, power.geobox.transform.f)]
     inside = again.data[:, at[1] : at[1] + power.data.shape[1], at[0] : at[0] + power.data.shape[2]]
     np.testing.assert_array_equal(inside, power.data)
@@ -235,11 +264,13 @@ def test_what_is_masked_can_be_chosen(snap):
     nothing = Copernicus(product=RTC, bands=["vv_desc"], mask="none")
     codes = truth(CHIP, "layoverShadowMask")
     assert {1, 2} & set(np.unique(codes))
+    runs = []
     for source, dropped in ((shadow, (2, 3)), (nothing, ())):
         (raster,) = source.read([grd()], CHIP, JANUARY)
+        runs.append(len(snap.runs))
         mask = truth(raster.geobox, "layoverShadowMask")
         np.testing.assert_array_equal(raster.valid[0], ~np.isin(mask, dropped))
-    assert len(snap.runs) == 1, "masks are ours, not SNAP's"
+    assert runs[0] == runs[1], "masks are ours, not SNAP's"
 
 
 def test_a_polarisation_that_a_scene_lacks_is_told(snap):
@@ -279,13 +310,15 @@ def test_entropy_anisotropy_and_alpha(snap):
 def test_each_zone_has_its_own_result(snap):
     """A chip of the neighbouring zone is cut from pixels of that zone: nothing is resampled twice."""
     source = Copernicus(product=RTC, bands=["vv_desc"])
+    list(source.read([grd()], CHIP, JANUARY))
+    runs = len(snap.runs)
     corner = CHIP.to_crs("EPSG:32631").transform
     other = GeoBox((64, 64), Affine(10, 0, corner.c // 640 * 640, 0, -10, corner.f // 640 * 640), "EPSG:32631")
     for geobox in (CHIP, other):
         (raster,) = source.read([grd()], geobox, JANUARY)
         assert raster.geobox.crs == geobox.crs
         np.testing.assert_allclose(raster.data[0], truth(raster.geobox, "Gamma0_VV"), rtol=1e-6)
-    assert len(snap.runs) == 2
+    assert len(snap.runs) == runs + 1
 
 
 def test_without_snap_the_step_is_told_and_nothing_is_fetched(snap, app, monkeypatch, tmp_path):
@@ -304,6 +337,7 @@ def test_without_snap_the_step_is_told_and_nothing_is_fetched(snap, app, monkeyp
 
 
 def test_a_scene_that_the_archive_does_not_give_is_not_made(snap):
+    runs = len(snap.runs)
     with pytest.raises(NoData):
         list(Copernicus(product=RTC).read([grd(scene=f"{GRD[:-4]}0000")], CHIP, JANUARY))
-    assert snap.runs == []
+    assert len(snap.runs) == runs

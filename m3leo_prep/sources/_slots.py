@@ -1,7 +1,8 @@
-"""What the processes of one machine share of a project: places for requests, and when the next one may start.
+"""What the processes of one machine share of a provider: places for requests, and when the next one may start.
 
 FOLDER/slot-00 ... slot-39   a place is held by whoever holds the file's lock, so that a dead process frees its own
 FOLDER/pace                  two float64: when the next request may start, and before when none may; ``time.monotonic``
+FOLDER/begun-2000            an uint64, how many began so far, and a ring of float64: when the last 2000 of them did
 
 The folder lies on this machine, not in a home that several share: the clock is this machine's.
 """
@@ -18,6 +19,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
+from math import inf
 from pathlib import Path
 
 from m3leo_prep.core.errors import StoreError
@@ -25,19 +27,20 @@ from m3leo_prep.core.errors import StoreError
 LONGEST_HOLD = 900.0
 """Seconds; a time that lies further ahead was written before this machine's last start."""
 _PACE = struct.Struct("=dd")
+_COUNT, _TIME = struct.Struct("=Q"), struct.Struct("=d")
 
 
 class Slots:
-    """Places of one project, and its pace, shared with all processes that were given the same folder."""
+    """Places at a provider, and its pace, shared with all processes that were given the same folder."""
 
-    def __init__(self, folder: Path, count: int, *, interval: float, burst: int) -> None:
+    def __init__(self, folder: Path, count: int, *, interval: float = 0.0, burst: int = 1) -> None:
         """Make the folder.
 
         Args:
             folder: see ``folder_of``.
             count: places there are.
-            interval: seconds between the starts of two requests, in the long run.
-            burst: requests that may start at once.
+            interval: for ``reserve``: seconds between the starts of two requests, in the long run.
+            burst: for ``reserve``: requests that may start at once.
         """
         self._folder = folder
         self._count = count
@@ -76,6 +79,28 @@ class Slots:
             start = max(now, pace[0] - self._tolerance)
             pace[0] = max(pace[0], now) + self._interval
             return start, True
+
+    def begin(self, now: float, most: int, span: float) -> float:
+        """Note that a request begins now and return 0; or return the seconds until one may, of ``most`` in any span.
+
+        Unlike ``reserve`` this lets them begin as fast as they come until there are so many.
+        """
+        with self._lock:
+            handle = self._handle(f"begun-{most}")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            try:
+                stored = os.pread(handle, _COUNT.size, 0)
+                count = _COUNT.unpack(stored)[0] if stored else 0
+                place = _COUNT.size + count % most * _TIME.size
+                before = _TIME.unpack(os.pread(handle, _TIME.size, place))[0] if count >= most else -inf
+                # One that lies ahead was written before this machine's last start.
+                if before <= now < before + span:
+                    return float(before + span - now)
+                os.pwrite(handle, _TIME.pack(now), place)
+                os.pwrite(handle, _COUNT.pack(count + 1), 0)
+                return 0.0
+            finally:
+                fcntl.flock(handle, fcntl.LOCK_UN)
 
     def hold(self, now: float, seconds: float) -> None:
         """Let nothing start for so long."""
@@ -144,7 +169,8 @@ os.register_at_fork(after_in_child=_close_all)
 def folder_of(project: str, url: str) -> Path:
     """Return the folder that all processes of this user on this machine share for a project at one endpoint.
 
-    Quotas are the endpoint's own: https://developers.google.com/earth-engine/guides/usage
+    Quotas are the endpoint's own: https://developers.google.com/earth-engine/guides/usage. Elsewhere they are an
+    account's or a provider's, which then stands for the project.
     """
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     name = hashlib.sha256(f"{project} {url}".encode()).hexdigest()[:16]
@@ -155,7 +181,7 @@ def folder_of(project: str, url: str) -> Path:
 
 def _unusable(folder: Path, error: OSError) -> StoreError:
     return StoreError(
-        f"requests to Earth Engine cannot be counted here: {error.strerror}",
+        f"requests cannot be counted here: {error.strerror}",
         where=str(folder),
         hint="set TMPDIR to a folder that you may write",
     )
