@@ -37,7 +37,8 @@ def plan(
     Args:
         aoi: name, file, WKT, ``lon,lat,lon,lat`` box, or an ``Area``.
         recipe: shipped name, path of a YAML file, YAML text, or a ``Recipe``.
-        out: a dataset folder whose frozen plan is continued.
+        out: a dataset folder whose frozen plan is continued, from the sources that it was begun with; a ``Recipe`` is
+            taken as it is.
         sample: build only so many chips, spread over the area; a ``Sample`` also says by what, and the seed.
         refresh: with ``out``, ask the sources again for what they have.
         sources: your own sources as objects, by the name that a layer's ``source:`` says. They pickle. What is built

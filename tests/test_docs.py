@@ -31,6 +31,7 @@ import yaml
 
 from m3leo_prep.cli.main import main
 from m3leo_prep.core.recipe import parse_recipe
+from m3leo_prep.sources.synthetic import places
 from m3leo_prep.testing.earthdata.example import fill
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -156,6 +157,7 @@ def test_page_runs(page: str, request: pytest.FixtureRequest, tmp_path: Path, mo
     if f"<!-- starts with: {DEMO} -->" in text:
         shutil.copytree(request.getfixturevalue("demo"), tmp_path / DEMO)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(places, "KEPT_BYTES", 2**29)  # pages look at the same places again and again
     names: dict[str, Any] = {"__name__": "__docs__"}
     if "<!-- with: hub -->" in text:
         request.getfixturevalue("hub")

@@ -28,7 +28,10 @@ def list_recipes(*, as_json: bool) -> None:
     found: list[dict[str, Any]] = []
     for name in recipe_names():
         recipe, _ = load_recipe(name)
-        found.append({"recipe": name, "layers": list(recipe.layers), "description": recipe.description})
+        listed = {layer: list(model.alternatives) or [model.source] for layer, model in recipe.layers.items()}
+        found.append(
+            {"recipe": name, "layers": list(recipe.layers), "sources": listed, "description": recipe.description}
+        )
     if as_json:
         print_json(found)
         return

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m3leo_prep.core.layer import Statistic
-from m3leo_prep.ops.medoid import medoid
 
 VERSION = 1
 """Bumped when the same input gives other output; part of every unit's digest."""
@@ -162,6 +161,8 @@ def whole(valid: NDArray[np.bool_], observed: NDArray[np.bool_]) -> NDArray[np.b
 
 def _medoid(looks: list[Look]) -> Look:
     """Return per pixel the look nearest to all others, of those that are whole; a band that nobody saw has no say."""
+    from m3leo_prep.ops.medoid import medoid
+
     observed = np.any([look.observed for look in looks], axis=0)
     values = np.stack([look.values for look in looks])
     values[:, ~observed] = 0

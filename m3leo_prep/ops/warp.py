@@ -327,8 +327,9 @@ def _deviation(
     alone = np.empty(together.shape)
     nodes, place = (mesh.u, mesh.v, mesh.good), (mesh.step, mesh.row, mesh.col)
     if kernel is Method.average:
-        no_labels = np.empty((0, 0), np.int64)
-        area.average(source, no_labels, *nodes, area.QUADRATURE, *place, 0.0, alone, np.empty(ok.shape, bool))
+        # In float64, as the kernel counts: one for float32 in and float64 out would take long to compile.
+        wide, no_labels = source.astype(np.float64, copy=False), np.empty((0, 0), np.int64)
+        area.average(wide, no_labels, *nodes, area.QUADRATURE, *place, 0.0, alone, np.empty(ok.shape, bool))
     else:
         point.quadrature(source, *nodes, *place, alone)
     variance = (1 - correlation) * alone**2 + correlation * together.astype(np.float64) ** 2

@@ -72,7 +72,8 @@ class PixelCheck:
         for array in layer.arrays.values():
             reason = self._quality(layer, array, "reason")
             valid = self._quality(layer, array, "valid")
-            self._tally(name, reason)
+            if not array.is_count:  # of the same acquisitions, and there where all of them are masked
+                self._tally(name, reason)
             for row in rows:
                 for first in range(0, len(layer.slots), layer.shard_slots):
                     shard = _shard(layer, array, row, first)

@@ -12,6 +12,7 @@ import pytest
 import m3leo_prep as mp
 from m3leo_prep.core.errors import ConfigError
 from m3leo_prep.pipeline.explain import explain
+from m3leo_prep.pipeline.verify import verify
 from m3leo_prep.reader.dataset import Dataset
 
 SOURCE = """
@@ -136,6 +137,7 @@ def test_a_chip_is_as_valid_as_its_pixels_and_not_as_their_counts(tmp_path: Path
     quality = mp.open_dataset(dataset.path)["s2"]["reflectance_valid"].to_numpy()
     assert 0 < quality.min() < quality.max() < 100, "a third is hidden by the stripe"
     assert np.allclose(dataset.chips["valid_s2"], quality.reshape(len(quality), -1).mean(axis=1))
+    assert sum(verify(dataset.path, quick=True).reasons["s2"].values()) == quality.size
 
 
 def test_exports_hold_counts_too(counted: Any, tmp_path: Path) -> None:
@@ -146,8 +148,6 @@ def test_exports_hold_counts_too(counted: Any, tmp_path: Path) -> None:
 
 
 def test_verify_finds_the_same_pixels_again(counted: Any) -> None:
-    from m3leo_prep.pipeline.verify import verify
-
     assert verify(counted.path).ok
 
 

@@ -41,7 +41,7 @@ def reason_figures(dataset: Dataset) -> tuple[ReasonFigures, ...]:
     return tuple(
         one
         for layer in dataset.layers.values()
-        for array in layer.arrays.values()
+        for array in layer.own
         for one in _of_variable(dataset.root, layer, array)
     )
 

@@ -131,9 +131,8 @@ def _refusal(response: BaseHTTPResponse, where: str) -> Exception:
     if response.status == 404:
         return Absent(said, where=where, hint="check the address of the catalogue")
     if response.status in {401, 403}:
-        return CredentialsError(
-            said, where=where, hint="only catalogues that let themselves be searched without a login"
-        )
+        hint = "`catalogue:` names one that needs no login, or the path of a copy of its items"
+        return CredentialsError(said, where=where, hint=hint)
     return SourceError(said, where=where, hint="check `query:` and `filter:`, or report it with the recipe")
 
 

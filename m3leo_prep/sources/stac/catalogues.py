@@ -98,16 +98,16 @@ def catalogue(name_or_url: str) -> Catalogue:
     return Catalogue(rest.partition("/")[0], said.rstrip("/"))
 
 
-def _public(catalogue: Catalogue) -> Access:
+def _public(catalogue: Catalogue, region: str = "us-east-1") -> Access:
+    """Return the access to public buckets; those of other regions are found."""
     from m3leo_prep.sources.remote.access import Access
 
-    return Access(catalogue.name, os.environ.get("M3LEO_PREP_OPEN_S3", "").rstrip("/"))
+    hint = "only files that need no login are read from here: fetch them, then `source: local`"
+    return Access(catalogue.name, os.environ.get("M3LEO_PREP_OPEN_S3", "").rstrip("/"), region, hint=hint)
 
 
 def _earth_search(catalogue: Catalogue) -> Access:
-    from m3leo_prep.sources.remote.access import Access
-
-    return Access(catalogue.name, os.environ.get("M3LEO_PREP_OPEN_S3", "").rstrip("/"), EARTH_SEARCH_REGION)
+    return _public(catalogue, EARTH_SEARCH_REGION)
 
 
 def _planetary_computer(catalogue: Catalogue) -> Access:

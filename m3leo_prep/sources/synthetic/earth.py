@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from m3leo_prep.sources.synthetic.facts import LEGEND
-from m3leo_prep.sources.synthetic.noise import LANES, fractals, hashed, jit, no_state, unit
+from m3leo_prep.sources.synthetic.noise import LANES, fractals, hashed, inlined, jit, no_state, unit
 
 _TREES, _SHRUB, _GRASS, _CROPS, _BUILT, _BARE, _WATER, _WETLAND = (c.code for c in LEGEND)
 _EARTH_M = 40_075_017.0
@@ -58,16 +58,18 @@ def _ground(lon: Any, lat: Any, seed: int, height: Any, east: Any, north: Any, c
     state, work, places = no_state(_OCTAVES), np.empty(8 * LANES), np.empty(2 * LANES)
     base, rough, fine, grain = np.empty(3 * LANES), np.empty(3 * LANES), np.empty(3 * LANES), np.empty(3 * LANES)
     wet, line, town = np.empty(3 * LANES), np.empty(3 * LANES), np.empty(3 * LANES)
-    metres, heights = np.empty(LANES), np.empty(LANES)
+    metres, heights, points = np.empty(LANES), np.empty(LANES), np.full((10, 3), np.inf)
+    last, north_turns, around = np.inf, 0.0, 0.0
     for start in range(0, lon.size, LANES):
         size = min(LANES, lon.size - start)
         for i in range(LANES):
             # Turns around the Earth. The Mercator ordinate makes the lattice conformal: features are as wide as high.
             p = start + min(i, size - 1)
-            phi = np.radians(lat[p])
-            places[i] = ((lon[p] + 180.0) % 360.0) / 360.0
-            places[LANES + i] = np.arcsinh(np.tan(phi)) / (2.0 * np.pi)
-            metres[i] = _EARTH_M * np.cos(phi)
+            if lat[p] != last:
+                last, phi = lat[p], np.radians(lat[p])
+                north_turns, around = np.arcsinh(np.tan(phi)) / (2.0 * np.pi), _EARTH_M * np.cos(phi)
+            places[i], places[LANES + i] = ((lon[p] + 180.0) % 360.0) / 360.0, north_turns
+            metres[i] = around
         fractals(0, 5, places, 900, 0.5, seed, state, work, base)
         fractals(5, 2, places, 1400, 0.5, seed + 100, state, work, rough)
         fractals(7, 8, places, 14400, 0.48, seed + 200, state, work, fine)
@@ -111,26 +113,32 @@ def _ground(lon: Any, lat: Any, seed: int, height: Any, east: Any, north: Any, c
             elif wetness < 0.24:
                 code = _SHRUB
             elif h < 700.0 and wetness < 0.57:
-                field = _field(u, v, seed + 800)
-                kind = np.uint8(field & np.uint64(255))
+                kind = np.uint8(_field(u, v, seed + 800, points) & 255)
                 code = _CROPS if kind > 45 else _GRASS if kind > 15 else _TREES
             classes[p], variety[p] = code, kind
 
 
-@jit
-def _field(u: float, v: float, seed: int) -> np.uint64:
-    """Return the number of the nearest of scattered points: fields of about 250 m with straight edges."""
+@inlined
+def _field(u: float, v: float, seed: int, points: Any) -> int:
+    """Return the number of the nearest of scattered points: fields of about 250 m with straight edges.
+
+    ``points`` remembers those around the last place: its cell, and x, y and number of nine.
+    """
     around = 120_000
     # Longer than wide, as ploughed fields are.
     x, y = u * around, v * around * 1.7
-    ix, iy = int(np.floor(x)), int(np.floor(y))
-    best, found = 1e9, np.uint64(0)
-    for j in range(iy - 1, iy + 2):
-        for i in range(ix - 1, ix + 2):
+    fx, fy = np.floor(x), np.floor(y)
+    if points[9, 0] != fx or points[9, 1] != fy:
+        points[9, 0], points[9, 1] = fx, fy
+        for k in range(9):
+            i, j = int(fx) - 1 + k % 3, int(fy) - 1 + k // 3
             h = hashed(i % around, j, seed)
-            px = i + np.float64(h & np.uint64(0xFFFF)) / 65536.0
-            py = j + np.float64((h >> np.uint64(16)) & np.uint64(0xFFFF)) / 65536.0
-            away = (x - px) ** 2 + (y - py) ** 2
-            if away < best:
-                best, found = away, h >> np.uint64(32)
-    return found
+            points[k, 0] = i + np.float64(h & np.uint64(0xFFFF)) / 65536.0
+            points[k, 1] = j + np.float64((h >> np.uint64(16)) & np.uint64(0xFFFF)) / 65536.0
+            points[k, 2] = np.float64(h >> np.uint64(32))
+    best, found = 1e9, 0.0
+    for k in range(9):
+        away = (x - points[k, 0]) ** 2 + (y - points[k, 1]) ** 2
+        if away < best:
+            best, found = away, points[k, 2]
+    return int(found)

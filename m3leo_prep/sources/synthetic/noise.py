@@ -105,24 +105,25 @@ def fractals(
     for i in range(3 * LANES):
         out[i] = 0.0
     for k in range(octaves):
+        last_x, last_y, a, b = state[row + k, 0], state[row + k, 1], state[row + k, 2], state[row + k, 3]
+        c, d = state[row + k, 4], state[row + k, 5]
         for i in range(LANES):
             x, y = places[i] * n + 0.37 * k, places[LANES + i] * n + 0.61 * k
             fx, fy = np.floor(x), np.floor(y)
-            work[i], work[LANES + i] = x - fx, y - fy
-            work[2 * LANES + i], work[3 * LANES + i] = fx, fy
+            work[i], work[LANES + i] = fx, fy
         for i in range(LANES):
-            fx, fy = work[2 * LANES + i], work[3 * LANES + i]
-            if state[row + k, 0] != fx or state[row + k, 1] != fy:
+            fx, fy = work[i], work[LANES + i]
+            if last_x != fx or last_y != fy:
                 p, q, r, s = _corners(int(fx), int(fy), n, seed + k)
-                state[row + k, 0], state[row + k, 1] = fx, fy
-                state[row + k, 2], state[row + k, 3] = p, q - p
-                state[row + k, 4], state[row + k, 5] = r - p, s - r - q + p
-            work[4 * LANES + i], work[5 * LANES + i] = state[row + k, 2], state[row + k, 3]
-            work[6 * LANES + i], work[7 * LANES + i] = state[row + k, 4], state[row + k, 5]
+                last_x, last_y, a, b, c, d = fx, fy, p, q - p, r - p, s - r - q + p
+            work[2 * LANES + i], work[3 * LANES + i], work[4 * LANES + i], work[5 * LANES + i] = a, b, c, d
+        state[row + k, 0], state[row + k, 1], state[row + k, 2], state[row + k, 3] = last_x, last_y, a, b
+        state[row + k, 4], state[row + k, 5] = c, d
         for i in range(LANES):
-            tx, ty = work[i], work[LANES + i]
+            tx = places[i] * n + 0.37 * k - work[i]
+            ty = places[LANES + i] * n + 0.61 * k - work[LANES + i]
             sx, sy = tx * tx * (3.0 - 2.0 * tx), ty * ty * (3.0 - 2.0 * ty)
-            a, b, c, d = work[4 * LANES + i], work[5 * LANES + i], work[6 * LANES + i], work[7 * LANES + i]
+            a, b, c, d = work[2 * LANES + i], work[3 * LANES + i], work[4 * LANES + i], work[5 * LANES + i]
             out[i] += weight * (a + b * sx + c * sy + d * sx * sy)
             out[LANES + i] += weight * n * (b + d * sy) * 6.0 * tx * (1.0 - tx)
             out[2 * LANES + i] += weight * n * (c + d * sx) * 6.0 * ty * (1.0 - ty)

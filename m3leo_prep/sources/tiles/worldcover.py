@@ -26,7 +26,7 @@ PIXELS = 36_000
 """Along a tile: 1 / 12000 of a degree each."""
 TYPICAL_BYTES = 45_000_000
 """Of a tile: 117 GB in 2651 tiles (https://worldcover2020.esa.int/download)."""
-_FILE = re.compile(r"ESA_WorldCover_10m_(\d{4})_(v\d{3})_([NS]\d{2}[EW]\d{3})_Map\.tif")
+_FILE = re.compile(r"ESA_WorldCover_10m_\d{4}_v\d{3}_([NS]\d{2}[EW]\d{3})_Map\.tif")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ def _listed(version: str, access: Access) -> Mapping[Cell, Listed]:
     found = {}
     for key, size, etag in listing(folder, access):
         match = _FILE.fullmatch(key.rpartition("/")[2])
-        cell = Cell.named(match[3]) if match and match[2] == version else None
+        cell = Cell.named(match[1]) if match else None
         if cell is not None:
             found[cell] = Listed(key, size, etag)
     if not found:

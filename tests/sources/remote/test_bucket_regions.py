@@ -35,7 +35,9 @@ class _Requests(Handler):
             self.send_answer(Answer(BODY[2:5], 206, headers=part), size=3, ends=3)
             return
         # Without `Location`, as the real one does.
-        headers = {"x-amz-bucket-region": server.told} if server.told else {}
+        here = self.path.split("/")[1]
+        told = server.told if here != server.told else "us-west-2"
+        headers = {"x-amz-bucket-region": told} if told else {}
         self.send_answer(Answer(b"", 301, headers=headers), size=0, ends=0)
 
 

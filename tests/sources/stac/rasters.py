@@ -13,7 +13,7 @@ SCENE = GeoBox((400, 500), Affine(10, 0, 505_003.0, 0, -10, 5_483_007.0), ZONE)
 CHIP = GeoBox((64, 64), Affine(10.0, 0.0, 506_000.0, 0.0, -10.0, 5_482_000.0), ZONE)
 
 
-def write(path, data, geobox=SCENE, *, nodata=None, scale=None, offset=None, south_up=False):
+def write(path, data, geobox=SCENE, *, nodata=None, scale=None, offset=None, south_up=False, **more):
     """Write (band, y, x) or (y, x); with ``south_up`` the southernmost row first."""
     data = np.atleast_3d(np.moveaxis(data, 0, -1)) if data.ndim == 3 else data[..., None]
     transform = geobox.transform
@@ -22,7 +22,7 @@ def write(path, data, geobox=SCENE, *, nodata=None, scale=None, offset=None, sou
         transform = transform * Affine(1, 0, 0, 0, -1, geobox.shape[0])
     path.parent.mkdir(parents=True, exist_ok=True)
     shape = {"height": data.shape[0], "width": data.shape[1], "count": data.shape[2]}
-    more = {"tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "deflate", "nodata": nodata}
+    more |= {"tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "deflate", "nodata": nodata}
     place = {"crs": geobox.crs, "transform": transform, "dtype": data.dtype}
     with rasterio.open(path, "w", driver="GTiff", **place, **shape, **more) as to:
         to.write(np.moveaxis(data, -1, 0))

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 from odc.geo.geobox import GeoBox
 from shapely.geometry import box
 
@@ -136,11 +137,30 @@ def test_where_a_file_masks_itself_there_are_no_data(tmp_path, south_up):
         assert 0.3 < there.mean() < 0.7
         np.testing.assert_array_equal(raster.valid[0], there)
         np.testing.assert_array_equal(raster.data[0][there], at(stored, raster)[there])
+    grey = write(tmp_path / "c.tif", np.stack([stored, 200 * seen.astype(np.uint8)]), alpha="YES")
+    only = catalogue_of(tmp_path, item("a", OUTLINE, assets={"grey": asset(grey)}))
+    (raster,) = read(Stac(catalogue=only, bands=["grey"], kind="continuous"))
+    np.testing.assert_array_equal(raster.valid[0], at(seen, raster))
     # Asked for, it is a band as any other: infrared is often marked so.
+    where = catalogue_of(tmp_path, item("a", OUTLINE, assets={"by": asset(beside)}))
     both = {"red": {"asset": "by", "band": 1}, "nir": {"asset": "by", "band": 4}}
     (raster,) = read(Stac(catalogue=where, bands=both, kind="continuous"))
     assert raster.valid.all()
     np.testing.assert_array_equal(raster.data[1], at(200 * seen, raster))
+
+
+def test_a_file_that_counts_longitudes_from_0_to_360(tmp_path):
+    grid = GeoBox((300, 300), Affine(0.0001, 0, 350.49, 0, -0.0001, 49.52), "EPSG:4326")
+    path = write(tmp_path / "a.tif", ramp(grid), grid)
+    chip = GeoBox((64, 64), Affine(10, 0, 463_500, 0, -10, 5_484_200), "EPSG:32629")
+    around = box(-9.51, 49.49, -9.48, 49.52)
+    source = Stac(catalogue=catalogue_of(tmp_path, item("a", around, assets={"dem": asset(path)})), **BANDS)
+    (found,) = source.find(around, [STATIC])
+    (raster,) = source.read([found], chip, STATIC)
+    col, row = ~grid.transform * (raster.geobox.transform * (0, 0))
+    row, col = round(row), round(col + 360 / 0.0001)
+    rows, cols = raster.geobox.shape
+    np.testing.assert_array_equal(raster.data[0], ramp(grid)[row : row + rows, col : col + cols])
 
 
 def test_a_file_of_several_bands_and_one_that_is_south_up(tmp_path):

@@ -169,8 +169,9 @@ def test_a_refusal_is_told_in_the_servers_words():
     refused = to_json({"code": "BadRequest", "description": "unknown operator"}, 400)
     with StacApi(items=many(2), faults=[refused]) as api, pytest.raises(SourceError, match=r"400.*unknown operator"):
         found(api)
-    with StacApi(items=many(2), faults=[to_json({}, 401)]) as api, pytest.raises(CredentialsError):
+    with StacApi(items=many(2), faults=[to_json({}, 401)]) as api, pytest.raises(CredentialsError) as caught:
         found(api)
+    assert "copy of its items" in caught.value.hint
 
 
 def test_an_unknown_collection_is_named_with_those_that_there_are():
@@ -377,6 +378,8 @@ def test_names_of_catalogues(monkeypatch):
         catalogue("ftp://me:abc@example.org/c.json?t=abc")
     assert "abc" not in str(caught.value)
     assert catalogue("s3://bucket/catalog.json").is_file
+    for name in ("s3://bucket/catalog.json", "earth-search"):
+        assert "source: local" in catalogue(name).access().hint
     # However it is named, its files open as its own do.
     assert catalogue("https://planetarycomputer.microsoft.com/api/stac/v1/") == catalogue("planetary-computer")
     assert catalogue("https://example.org/stac").name == "example.org"

@@ -264,7 +264,8 @@ def test_the_border_is_told_by_the_co_polarised_image(tmp_path, seen):
     """Of the other one, dark ground is as dark as noise."""
     beta = seen.beta.copy()
     beta[1] = (10 / BETA) ** 2
-    raster = read(item(tmp_path, replace(seen, beta=beta), ipf="002.72"), convention="beta0", noise=False)
+    one = item(tmp_path, replace(seen, beta=beta), ipf="002.72", has_noise=False)
+    raster = read(one, convention="beta0", noise=False)
     assert raster.valid.all()
 
 
