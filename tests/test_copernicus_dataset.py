@@ -208,6 +208,7 @@ def two_factors(copernicus_server: Any, built: Path, monkeypatch: pytest.MonkeyP
         key: ({**row, "Online": False}, path) for key, (row, path) in held.items() if "_MSIL2A_20200604" in row["Name"]
     }
     copernicus_server.forget()
+    app.identity.logins = 0
     yield app
     app.held, app.identity.totp = held, ""
 

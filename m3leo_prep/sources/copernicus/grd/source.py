@@ -104,7 +104,7 @@ class S1Grd(Copernicus):
             concurrent_reads=CONCURRENT_READS,
             on_heights=(variable.name,) if options.terrain else (),
             ground_reach=GROUND_REACH if options.convention == RTC else 0.0,
-            licence="Copernicus Sentinel data: free, full and open (EU 1159/2013)",
+            licence="Copernicus Sentinel data terms (free, full and open)",
             citation="Contains modified Copernicus Sentinel data",
             attributes={"copernicus": "sentinel-1-grd"},
         )
