@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -252,7 +253,7 @@ def check_clouds(layer: Layer, items: Iterable[Item]) -> None:
 
 def _cloud(item: Item) -> float:
     cloud = item.properties.get("cloud_cover")
-    if isinstance(cloud, str) or cloud is None or cloud != cloud:  # noqa: PLR0124  NaN
+    if isinstance(cloud, str) or cloud is None or math.isnan(cloud):
         raise ConfigError(
             "the item does not tell its cloud cover, by which `statistic: least_cloudy` orders",
             where=f"item {item.id}",

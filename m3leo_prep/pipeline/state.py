@@ -110,8 +110,11 @@ class DatasetFolder:
         for name in old - tables.keys():
             self.blobs.delete(name)
 
-    def frozen(self) -> Plan | None:
+    def frozen(self, *, layer: str | None = None) -> Plan | None:
         """Return the frozen plan, or None if there is none.
+
+        Args:
+            layer: the only one that is wanted; of the others nothing is read, and the plan lacks them.
 
         Raises:
             StoreError: it was written by a newer version, or is damaged.
@@ -142,7 +145,8 @@ class DatasetFolder:
         columns = [table[name].to_numpy().astype(np.int32) for name in ("epsg", "col", "row")]
         area = document["area"]
         outline = Area(area["name"], shapely.from_wkt(area["wkt"]), area["source"], area["licence"], area["note"])
-        layers = tuple(self._layer(doc, names) for doc in document["layers"])
+        wanted = [doc for doc in document["layers"] if layer in {None, doc["layer"]["name"]}]
+        layers = tuple(self._layer(doc, names) for doc in wanted)
         drawn = document.get("sample")  # plans of before samples have none
         policy = document.get("splits")  # and those of before splits none
         return Plan(

@@ -151,7 +151,7 @@ def _check_pixel(layer: StoredLayer, x: int | None, y: int | None) -> None:
 def _plan(dataset: Dataset, layer: StoredLayer, row: int, chip: str) -> tuple[tuple[Plan, LayerPlan] | None, list[str]]:
     """Return the frozen plan of the layer, if it is here, and what is to be said of it."""
     try:
-        plan = None if dataset.root.is_remote else DatasetFolder(dataset.path).frozen()
+        plan = None if dataset.root.is_remote else DatasetFolder(dataset.path).frozen(layer=layer.name)
     except PrepError as error:
         return None, [f"nothing can be derived again: {error.message}"]
     if plan is None:

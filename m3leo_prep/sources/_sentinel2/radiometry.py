@@ -81,7 +81,7 @@ def _radiometry(
     baseline: str,
     metadata: str,
     stated: tuple[float, ...],
-    taken_away: bool,  # noqa: FBT001
+    taken_away: bool,  # noqa: FBT001  said by name
     probes: tuple[str, ...],
     access: Access,
 ) -> Radiometry:

@@ -114,7 +114,7 @@ def _asked(
     area: BaseGeometry,
     times: tuple[datetime | None, datetime | None],
     query: Mapping[str, Any] | None,
-    filter: Mapping[str, Any] | None,  # noqa: A002
+    filter: Mapping[str, Any] | None,  # noqa: A002  as the API calls it
 ) -> list[Mapping[str, Any]]:
     """Return the items that an API tells of."""
     import shapely

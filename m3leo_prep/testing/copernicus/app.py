@@ -293,7 +293,7 @@ class CopernicusApp:
             return to_json({"detail": "stand-in: there is no STAC API behind it"}, 404)
         upstream = self.stac.rstrip("/")
         kind = {"Content-Type": headers.get("content-type", "application/json")} if body else {}
-        request = urllib.request.Request(f"{upstream}{target}", body or None, kind, method=method)  # noqa: S310
+        request = urllib.request.Request(f"{upstream}{target}", body or None, kind, method=method)  # noqa: S310  ours
         try:
             with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310  our own server on this machine
                 status, told, found = response.status, response.headers, response.read()

@@ -154,7 +154,7 @@ class CatalogueServer:
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         with (folder / "postgres.log").open("wb") as log:
             self._running.append(
-                subprocess.Popen(  # noqa: S603
+                subprocess.Popen(  # noqa: S603  programs found by us, with our own arguments
                     [programs / "postgres", "-D", data, "-p", str(self._database_port), *options],
                     stdout=log,
                     stderr=log,
@@ -190,7 +190,7 @@ class CatalogueServer:
         module = "m3leo_prep.testing.copernicus.catalogue_server"
         with Path(self._folder.name, "api.log").open("wb") as log:
             self._running.append(
-                subprocess.Popen(  # noqa: S603
+                subprocess.Popen(  # noqa: S603  programs found by us, with our own arguments
                     [sys.executable, "-m", module, str(self._port), str(self._database_port)],
                     stdout=log,
                     stderr=log,

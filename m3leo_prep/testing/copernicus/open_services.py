@@ -130,7 +130,7 @@ class OpenServices:
             f"{self._catalogue}{target}", body or None, kind, method=request.method
         )
         try:
-            with urllib.request.urlopen(asked, timeout=60) as response:  # noqa: S310
+            with urllib.request.urlopen(asked, timeout=60) as response:  # noqa: S310  our own server on this machine
                 status, told, found = response.status, response.headers, response.read()
         except urllib.error.HTTPError as error:
             status, told, found = error.code, error.headers, error.read()
