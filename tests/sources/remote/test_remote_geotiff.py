@@ -59,6 +59,7 @@ def test_any_layout_gives_the_pixels_that_were_written(web: RangeServer, layout:
     raster = open_remote(f"{web.url}/a.tif", ACCESS)
     assert (raster.shape, raster.dtype, raster.nodata, raster.count) == ((ROWS, COLS), np.int16, -9999, 3)
     assert str(raster.geobox.crs) == "EPSG:32632"
+    assert raster.geobox.transform[:6] == (20, 0, 5e5, 0, -20, 5.3e6)
     for band, where in [(1, (0, 500, 0, 700)), (2, (255, 257, 100, 101)), (3, (499, 500, 690, 700))]:
         got = raster.read(Window(*where), band)
         np.testing.assert_array_equal(got, data[band - 1, where[0] : where[1], where[2] : where[3]])

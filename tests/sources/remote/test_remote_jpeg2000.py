@@ -206,6 +206,17 @@ def test_a_hole_of_zeros_is_damage_though_gdal_makes_pixels_of_it(
     np.testing.assert_array_equal(raster.read(window(raster, 0, 5)), pixels[:128, 640:768])
 
 
+def test_what_only_the_decoder_notices_is_damaged_and_not_zeros(made: Path, tmp_path: Path) -> None:
+    data = bytearray((made / "plain.jp2").read_bytes())
+    first, _ = tile_parts(bytes(data))[4]
+    begins = data.index(b"\xff\x93", first)
+    data[begins : begins + 2] = b"\xff\x01"
+    (tmp_path / "packets.jp2").write_bytes(data)
+    raster = open_remote(str(tmp_path / "packets.jp2"), access())
+    with pytest.raises(CorruptError, match="row 0, column 4 is damaged"):
+        raster.read(window(raster, 0, 4))
+
+
 def test_a_tile_without_its_mark_is_damaged(made: Path, tmp_path: Path) -> None:
     data = bytearray((made / "plain.jp2").read_bytes())
     data[tile_parts(bytes(data))[10][0]] = 0
