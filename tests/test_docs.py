@@ -251,9 +251,10 @@ def test_architecture_names_every_module() -> None:
     assert sorted(listed) == sorted(modules)
 
 
-def test_the_page_of_asf_products_is_what_their_classes_say() -> None:
-    names = runpy.run_path(str(ROOT / "scripts" / "list_asf_products.py"))
-    assert (ROOT / "docs/reference/asf-products.md").read_text(encoding="utf-8") == names["page"]()
+def test_the_pages_of_products_are_what_their_classes_say() -> None:
+    names = runpy.run_path(str(ROOT / "scripts" / "list_source_products.py"))
+    for name, text in names["pages"]().items():
+        assert (ROOT / "docs/reference" / name).read_text(encoding="utf-8") == text, name
 
 
 def test_the_page_of_products_is_the_table() -> None:

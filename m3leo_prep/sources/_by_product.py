@@ -57,7 +57,7 @@ class ByProduct(ABC):
         Raises:
             ConfigError: no such product.
         """
-        named = cls.PRODUCTS.get(product or "")
+        named = cls.PRODUCTS.get(str(product or ""))
         if named is None:
             said = f"has no product '{product}'" if product else "needs a `product:`"
             hint = near(str(product or ""), [name for name in cls.PRODUCTS if name])

@@ -143,7 +143,7 @@ def test_an_area_file_that_is_not_there(here: Path, run: Run) -> None:
 
 def test_no_recipe_means_m3leo_and_says_so(here: Path, run: Run) -> None:
     done = run(here, "build", "--aoi", "demo")
-    assert "no --recipe: m3leo; there are demo" in done.stderr
+    assert "no --recipe: m3leo; there are clip-3modal, demo" in done.stderr
     told(done, 2, "the area is too small for blocks")
 
 

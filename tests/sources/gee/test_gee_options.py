@@ -15,6 +15,7 @@ from m3leo_prep.core.grid import Grid
 from m3leo_prep.core.raster import Kind
 from m3leo_prep.pipeline.recipes import load_recipe, recipe_names
 from m3leo_prep.pipeline.resolve import resolve_layer
+from m3leo_prep.sources.asf import Asf
 from m3leo_prep.sources.gee import EarthEngine
 from m3leo_prep.sources.gee.options import choose
 from m3leo_prep.sources.gee.products import row_names
@@ -368,7 +369,8 @@ def test_a_choice_keeps_the_table_as_it_is():
 
 def test_the_page_for_users_of_the_first_tool_names_what_exists():
     page = (ROOT / "docs/reference/first-tool.md").read_text(encoding="utf-8")
-    assert {name.rstrip(",") for name in re.findall(r"product: ([a-z0-9-]+)", page)} <= set(row_names())
+    known = {*row_names(), *Asf.PRODUCTS}
+    assert {name.rstrip(",") for name in re.findall(r"product: ([a-z0-9-]+)", page)} <= known
     recipe, _ = load_recipe("m3leo-faithful")
     told = set(re.findall(r"`([a-z0-9_]+)`(?:,|:| )", page)) | set(re.findall(r"\| `([a-z0-9_]+)`", page))
     assert set(recipe.layers) - told == {"esaworldcover_2021"}, "written `_2021` there"
