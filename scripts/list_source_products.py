@@ -127,6 +127,8 @@ def _told(variable: Variable) -> str:
 
 def _default(field: Field[Any]) -> str:
     value = field.default_factory() if field.default_factory is not MISSING else field.default
+    if value is MISSING:
+        return "required"
     match value:
         case bool():
             return f"`{str(value).lower()}`"
